@@ -1,0 +1,1 @@
+"""BPF without a kernel: instructions, objects, BTF, and tables of kernel facts."""
