@@ -1,0 +1,1 @@
+"""From text to tree: grammar, spans, diagnostics. Knows nothing of types."""

@@ -1,0 +1,351 @@
+"""The syntax tree: what was written, with the place of every part. No types yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nfc.syntax.source import Span
+
+
+@dataclass(frozen=True)
+class Node:
+    """Anything in the tree; `span` is where it stands."""
+
+    span: Span
+
+
+@dataclass(frozen=True)
+class Ident(Node):
+    """A name, as written."""
+
+    text: str
+
+
+# ---- expressions ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Integer(Node):
+    """An integer literal."""
+
+    value: int
+
+
+@dataclass(frozen=True)
+class Address(Node):
+    """An IPv6 address literal, as its 128-bit value."""
+
+    value: int
+
+
+@dataclass(frozen=True)
+class Duration(Node):
+    """A literal such as 10ms, in nanoseconds."""
+
+    nanoseconds: int
+
+
+@dataclass(frozen=True)
+class Bool(Node):
+    """`true` or `false`."""
+
+    value: bool
+
+
+@dataclass(frozen=True)
+class Name(Node):
+    """A param, const or enum member."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class FieldRef(Node):
+    """`base.name`: a field of ip, of srh, or of a bound TLV."""
+
+    base: Ident
+    name: Ident
+
+
+@dataclass(frozen=True)
+class Call(Node):
+    """`now()`."""
+
+    function: Ident
+
+
+@dataclass(frozen=True)
+class Sample(Node):
+    """`sample(1 in N)`: true for one packet in N, at random."""
+
+    count: Integer
+    of: Expr
+
+
+@dataclass(frozen=True)
+class Binary(Node):
+    """Arithmetic: + - * / % & | ^ << >>."""
+
+    op: str
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True)
+class Compare(Node):
+    """== != < <= > >=."""
+
+    op: str
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True)
+class InPrefix(Node):
+    """`address in prefix`; `length` in bits."""
+
+    value: Expr
+    address: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Not(Node):
+    """Negation."""
+
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Logic(Node):
+    """`and` / `or` of two conditions."""
+
+    op: str
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True)
+class Has(Node):
+    """`srh has TLV as alias`: the first TLV of that type; without alias only whether it is there."""
+
+    subject: Ident
+    tlv: Ident
+    alias: Ident | None
+
+
+Expr = (
+    Integer
+    | Address
+    | Duration
+    | Bool
+    | Name
+    | FieldRef
+    | Call
+    | Sample
+    | Binary
+    | Compare
+    | InPrefix
+    | Not
+    | Logic
+    | Has
+)
+
+
+# ---- statements -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Assign(Node):
+    """`field = value` inside braces."""
+
+    name: Ident
+    value: Expr
+
+
+@dataclass(frozen=True)
+class TlvValue(Node):
+    """`DM { session = 7 }`: a TLV to be built."""
+
+    tlv: Ident
+    fields: tuple[Assign, ...]
+
+
+@dataclass(frozen=True)
+class Set(Node):
+    """`set base.name = value`."""
+
+    place: FieldRef
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Add(Node):
+    """`add TLV { … } first|last`."""
+
+    tlv: TlvValue
+    position: str
+
+
+@dataclass(frozen=True)
+class Emit(Node):
+    """`emit event { field = value }`."""
+
+    event: Ident
+    fields: tuple[Assign, ...]
+
+
+@dataclass(frozen=True)
+class Forward(Node):
+    """Route lookup by the destination (End)."""
+
+
+@dataclass(frozen=True)
+class ForwardVia(Node):
+    """To a given next hop (End.X)."""
+
+    nexthop: Expr
+
+
+@dataclass(frozen=True)
+class Table(Node):
+    """A routing table, by name or number, as written."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class ForwardTable(Node):
+    """Route lookup in a given table (End.T)."""
+
+    table: Table
+
+
+@dataclass(frozen=True)
+class DecapTable(Node):
+    """Take off the outer headers, look the inner packet up in a table (End.DT6)."""
+
+    table: Table
+
+
+@dataclass(frozen=True)
+class Encap(Node):
+    """Put an outer IPv6 header with an SRH before the packet (H.Encaps); segments in travel order."""
+
+    segments: tuple[Expr, ...]
+    tlvs: tuple[TlvValue, ...]
+
+
+@dataclass(frozen=True)
+class Drop(Node):
+    """Discard the packet."""
+
+
+Verdict = Forward | ForwardVia | ForwardTable | DecapTable | Encap | Drop
+Statement = Set | Add | Emit | Verdict
+
+
+# ---- items ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rule(Node):
+    """`when guard { … }`; `otherwise` has no guard."""
+
+    guard: Expr | None
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class Function(Node):
+    """An endpoint or transit function; `hook` is endpoint, in, out or xmit (as written)."""
+
+    name: Ident
+    hook: Ident
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True)
+class Use(Node):
+    """`use module`."""
+
+    module: Ident
+
+
+@dataclass(frozen=True)
+class Const(Node):
+    """`const NAME: type = value`."""
+
+    name: Ident
+    type: Ident | None
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Param(Node):
+    """`param name: type = default`: may change while the function runs."""
+
+    name: Ident
+    type: Ident
+    default: Expr
+
+
+@dataclass(frozen=True)
+class EnumMember(Node):
+    """`NAME = value` in an enum."""
+
+    name: Ident
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Enum(Node):
+    """`enum Name: u8 { A = 0 }`."""
+
+    name: Ident
+    type: Ident
+    members: tuple[EnumMember, ...]
+
+
+@dataclass(frozen=True)
+class TlvField(Node):
+    """A field of a TLV; `name` None is `reserved` (zero when built, never read)."""
+
+    name: Ident | None
+    type: Ident
+    default: Expr | None
+
+
+@dataclass(frozen=True)
+class Tlv(Node):
+    """`tlv NAME = type { fields }`."""
+
+    name: Ident
+    number: Integer
+    fields: tuple[TlvField, ...]
+
+
+@dataclass(frozen=True)
+class EventField(Node):
+    """A field of an event."""
+
+    name: Ident
+    type: Ident
+
+
+@dataclass(frozen=True)
+class Event(Node):
+    """`event name { fields }`."""
+
+    name: Ident
+    fields: tuple[EventField, ...]
+
+
+Item = Use | Const | Param | Enum | Tlv | Event | Function
+
+
+@dataclass(frozen=True)
+class File(Node):
+    """A whole file."""
+
+    items: tuple[Item, ...]
