@@ -79,7 +79,7 @@ def _parse_item(
             parser.feed_token(token)
         result = parser.feed_token(end)
     except UnexpectedToken as error:
-        _report(error, chunk, source, diagnostics)
+        _report(error.token, _accepted(chunk, error.token), chunk, source, diagnostics)
         return None
     before = len(diagnostics.items)
     item = _Builder(source, diagnostics).transform(result)
@@ -150,6 +150,16 @@ def _fails_early(chunk: list[Token]) -> bool:
     return False
 
 
+def _accepted(chunk: list[Token], stop: Token) -> set[str]:
+    """The kinds of token that could have stood in the place of `stop`."""
+    parser = _lark().parse_interactive(start="item")
+    for token in chunk:
+        if token is stop:
+            break
+        parser.feed_token(token)
+    return set(parser.accepts())
+
+
 _STATEMENT_STARTS = {
     "when", "otherwise", "set", "add", "emit", "forward", "decap", "encap", "drop",
 }  # fmt: skip
@@ -171,10 +181,12 @@ _VALUE_TOKENS = {"INT", "IPV6", "DURATION", "NAME", "LPAR", "TRUE", "FALSE", "SA
 
 
 def _report(
-    error: UnexpectedToken, chunk: list[Token], source: Source, diagnostics: Diagnostics
+    token: Token,
+    expected: set[str],
+    chunk: list[Token],
+    source: Source,
+    diagnostics: Diagnostics,
 ) -> None:
-    token: Token = error.token
-    expected = set(error.accepts or error.expected)
     span = _span(source, token)
     keywords = {
         t.name: t.pattern.value for t in _lark().terminals if t.pattern.type == "str"
@@ -216,6 +228,9 @@ def _expected(expected: set[str], keywords: dict[str, str]) -> str:
     if len(expected & _VALUE_TOKENS) >= 4:
         names.append("a value")
         expected = expected - _VALUE_TOKENS - {"NOT"}
+    if {"SET", "DROP"} <= expected:
+        names.append("an edit or a verdict")
+        expected = {e for e in expected if keywords.get(e) not in _STATEMENT_STARTS}
     for token in sorted(expected):
         name = _TOKEN_NAMES.get(token) or f"'{keywords.get(token, token)}'"
         if name not in names:

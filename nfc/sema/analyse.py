@@ -1,0 +1,55 @@
+"""The front end as one step: from a file to a typed program, or to all its errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nfc.sema import modules, typed
+from nfc.sema.functions import check_function
+from nfc.sema.scope import Scope, declare
+from nfc.syntax import tree
+from nfc.syntax.diagnostics import Diagnostics
+from nfc.syntax.parser import parse
+from nfc.syntax.source import Source
+
+# A BPF program's name; the kernel keeps 15 characters of it (BPF_OBJ_NAME_LEN), ours are longer.
+MAX_NAME = 64
+
+
+def analyse(source: Source, path: Path, diagnostics: Diagnostics) -> typed.Program | None:
+    """The typed program of `source`, which was read from `path` (where `use` looks first).
+
+    Errors and warnings go to `diagnostics`; None when there were errors.
+    """
+    file = parse(source, diagnostics)
+    return analyse_tree(file, path, diagnostics)
+
+
+def analyse_tree(
+    file: tree.File, path: Path, diagnostics: Diagnostics
+) -> typed.Program | None:
+    """As `analyse`, of a file that is parsed already."""
+    scope = declare([file, *modules.load(path, file, diagnostics)], diagnostics)
+    functions = []
+    for item in file.items:
+        if isinstance(item, tree.Function):
+            claimed = _claim(item, scope)
+            function = check_function(item, scope)
+            if function is not None and claimed:
+                functions.append(function)
+    if diagnostics.has_errors:
+        return None
+    return typed.Program(
+        file.span.source.base_name,
+        tuple(scope.params.values()),
+        scope.params_size,
+        tuple(scope.events.values()),
+        tuple(functions),
+    )
+
+
+def _claim(item: tree.Function, scope: Scope) -> bool:
+    if len(item.name.text) > MAX_NAME:
+        scope.diagnostics.error(item.name.span, f"a name has at most {MAX_NAME} characters")
+        return False
+    return scope.claim(item.name)

@@ -1,0 +1,400 @@
+"""Types of expressions. A literal takes the type that its place asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nfc.sema import typed, types
+from nfc.sema.constants import fold
+from nfc.sema.headers import HEADERS
+from nfc.sema.hooks import Hook
+from nfc.sema.scope import Scope
+from nfc.syntax import tree
+from nfc.syntax.diagnostics import nearest
+from nfc.syntax.source import Span
+
+_ORDER = {"<", "<=", ">", ">="}
+
+
+@dataclass
+class Checker:
+    """Checks expressions of one rule: `bound` holds the TLVs its guard has bound so far.
+
+    `hook` None means a place where only constants may stand.
+    """
+
+    scope: Scope
+    hook: Hook | None
+    bound: dict[str, typed.Tlv] = field(default_factory=dict)
+    elsewhere: dict[str, int] = field(default_factory=dict)  # alias -> line of the rule binding it
+    _quiet: bool = False
+
+    # ---- entry points -----------------------------------------------------------------------
+
+    def check(self, expr: tree.Expr, wanted: types.Type) -> typed.Expr | None:
+        """The expression as a value of type `wanted`, or None after an error."""
+        value = self.infer(expr, wanted)
+        return None if value is None else self._convert(value, wanted)
+
+    def condition(self, expr: tree.Expr, *, binds: bool = True) -> typed.Expr | None:
+        """A guard: `has … as` may bind where every conjunct must hold (`binds`)."""
+        match expr:
+            case tree.Logic(span, op, left, right):
+                keep = binds and op == "and"
+                a = self.condition(left, binds=keep)
+                b = self.condition(right, binds=keep)
+                if a is None or b is None:
+                    return None
+                return typed.Logic(span, types.Bool(), op, a, b)
+            case tree.Not(span, value):
+                inner = self.condition(value, binds=False)
+                return None if inner is None else typed.Not(span, types.Bool(), inner)
+            case tree.Has():
+                return self._has(expr, binds)
+            case _:
+                value = self.infer(expr, types.Bool())
+                if value is not None and not isinstance(value.type, types.Bool):
+                    self._error(
+                        expr.span,
+                        f"a condition is needed here, this is a {value.type}",
+                        "compare it, for example with '!= 0'",
+                    )
+                    return None
+                return value
+
+    # ---- by form ----------------------------------------------------------------------------
+
+    def infer(self, expr: tree.Expr, wanted: types.Type | None) -> typed.Expr | None:
+        """The expression's value; `wanted` guides literals and enum members only."""
+        match expr:
+            case tree.Integer(span, value):
+                return self._integer(span, value, wanted)
+            case tree.Address(span, value):
+                return typed.Const(span, types.Ipv6(), value)
+            case tree.Duration(span, value):
+                return typed.Const(span, types.Duration(), value)
+            case tree.Bool(span, value):
+                return typed.Const(span, types.Bool(), int(value))
+            case tree.Name(span, name):
+                return self._name(span, name, wanted)
+            case tree.FieldRef():
+                return self._field(expr)
+            case tree.Call():
+                return self._call(expr)
+            case tree.Sample():
+                return self._sample(expr)
+            case tree.Binary():
+                return self._binary(expr, wanted)
+            case tree.Compare():
+                return self._compare(expr)
+            case tree.InPrefix(span, value, address, length):
+                inner = self.check(value, types.Ipv6())
+                if inner is None:
+                    return None
+                return typed.InPrefix(span, types.Bool(), inner, address, length)
+            case tree.Not() | tree.Logic() | tree.Has():
+                return self.condition(expr, binds=False)
+
+    def _integer(self, span: Span, value: int, wanted: types.Type | None) -> typed.Expr | None:
+        type_ = wanted if isinstance(wanted, types.Int | types.Enum | types.Timestamp) else None
+        if isinstance(wanted, types.Duration):
+            if value == 0:
+                return typed.Const(span, wanted, 0)
+            self._error(span, "a duration needs a unit", f"{value}ms, {value}us, {value}ns, {value}s")
+            return None
+        if isinstance(wanted, types.Timestamp) and value != 0:
+            self._error(span, "a timestamp cannot be written as a number, except 0")
+            return None
+        bits = type_.bits if type_ else max(1, value.bit_length())
+        if value.bit_length() > min(bits, 64):
+            limit = (1 << min(bits, 64)) - 1
+            self._error(span, f"{value} does not fit {type_ or 'u64'} (at most {limit})")
+            return None
+        return typed.Const(span, type_ or types.Int(bits), value)
+
+    def _name(self, span: Span, name: str, wanted: types.Type | None) -> typed.Expr | None:
+        scope = self.scope
+        if name in scope.consts:
+            const = scope.consts[name]
+            return typed.Const(span, const.type, const.value)
+        if name in scope.params:
+            param = scope.params[name]
+            return typed.ParamRead(span, param.type, param)
+        members = scope.members(name)
+        if len(members) > 1:
+            members = [m for m in members if m[0] == wanted] or members
+            if len({m[0] for m in members}) > 1:
+                self._error(
+                    span,
+                    f"'{name}' is a member of {' and of '.join(m[0].name for m in members)}",
+                    "compare it with a field of the enum that is meant",
+                )
+                return None
+        if members:
+            return typed.Const(span, members[0][0], members[0][1])
+        if name in self.bound:
+            self._error(span, f"'{name}' is a TLV; name one of its fields", f"{name}.…")
+            return None
+        known = [*scope.consts, *scope.params, *(n for e in scope.enums.values() for n, _ in e.members)]
+        self._error(span, f"nothing is called '{name}'", nearest(name, known))
+        return None
+
+    def _field(self, expr: tree.FieldRef) -> typed.Expr | None:
+        base, name = expr.base.text, expr.name.text
+        if base in HEADERS:
+            header = HEADERS[base].get(name)
+            if header is None:
+                self._error(
+                    expr.name.span, f"{base} has no field '{name}'", _fields_hint(name, HEADERS[base])
+                )
+                return None
+            if not self._allowed(expr.span, base):
+                return None
+            return typed.HeaderRead(expr.span, header.type, header)
+        tlv = self.tlv(expr.base)
+        if tlv is None:
+            return None
+        field_ = self.tlv_field(tlv, expr.name)
+        if field_ is None:
+            return None
+        return typed.TlvRead(expr.span, field_.type, tlv, field_)
+
+    def tlv(self, base: tree.Ident) -> typed.Tlv | None:
+        """The bound TLV of that name, or None after an error."""
+        if base.text in self.bound:
+            return self.bound[base.text]
+        if base.text in self.elsewhere:
+            self._error(
+                base.span,
+                f"'{base.text}' is bound by the rule of line {self.elsewhere[base.text]}, not here",
+                f"add 'srh has … as {base.text}' to this rule's condition",
+            )
+        elif base.text in self.scope.tlvs:
+            self._error(
+                base.span,
+                f"'{base.text}' must be bound before its fields can be named",
+                f"when srh has {base.text} as {base.text.lower()} {{ … }}",
+            )
+        else:
+            self._error(
+                base.span,
+                f"nothing is called '{base.text}' here",
+                nearest(base.text, [*HEADERS, *self.bound]),
+            )
+        return None
+
+    def tlv_field(self, tlv: typed.Tlv, name: tree.Ident) -> typed.TlvField | None:
+        """The field of that name, or None after an error."""
+        found = tlv.field(name.text)
+        if found is None:
+            names = {f.name: f for f in tlv.fields if f.name}
+            self._error(
+                name.span, f"{tlv.name} has no field '{name.text}'", _fields_hint(name.text, names)
+            )
+        return found
+
+    def _allowed(self, span: Span, header: str) -> bool:
+        if self.hook is None:
+            self._error(span, "a packet's fields are not known when the file is compiled")
+            return False
+        if header == "srh" and not self.hook.srh:
+            self._error(
+                span,
+                f"a function at {self.hook.name} cannot read the SRH",
+                "endpoint functions can; a transit function reads ip and adds an SRH with encap",
+            )
+            return False
+        return True
+
+    def _has(self, expr: tree.Has, binds: bool) -> typed.Expr | None:
+        if expr.subject.text != "srh":
+            self._error(expr.subject.span, "only srh has TLVs", "srh has …")
+            return None
+        if not self._allowed(expr.span, "srh"):
+            return None
+        tlv = self.scope.tlvs.get(expr.tlv.text)
+        if tlv is None:
+            self._error(
+                expr.tlv.span,
+                f"there is no TLV '{expr.tlv.text}'",
+                nearest(expr.tlv.text, self.scope.tlvs) or "declare it with tlv, or use a file that does",
+            )
+            return None
+        if expr.alias is not None:
+            alias = expr.alias.text
+            if not binds:
+                self._error(
+                    expr.alias.span,
+                    f"'{alias}' would not be there in every case",
+                    "bind a TLV where all conditions are joined by 'and'",
+                )
+                return None
+            if alias in self.bound or alias in HEADERS:
+                self._error(expr.alias.span, f"'{alias}' already means something in this rule")
+                return None
+            self.bound[alias] = tlv
+        return typed.HasTlv(expr.span, types.Bool(), tlv)
+
+    def _call(self, expr: tree.Call) -> typed.Expr | None:
+        if expr.function.text != "now":
+            self._error(
+                expr.function.span,
+                f"there is no function '{expr.function.text}'",
+                nearest(expr.function.text, ["now", "sample"]),
+            )
+            return None
+        if self.hook is None:
+            self._error(expr.span, "the time is not known when the file is compiled")
+            return None
+        return typed.Now(expr.span, types.Timestamp())
+
+    def _sample(self, expr: tree.Sample) -> typed.Expr | None:
+        if expr.count.value != 1:
+            self._error(expr.count.span, "sampling takes 1 packet in so many", "sample(1 in 1000)")
+            return None
+        if self.hook is None:
+            self._error(expr.span, "a sample is not known when the file is compiled")
+            return None
+        of = self.check(expr.of, types.Int(32))
+        return None if of is None else typed.Sample(expr.span, types.Bool(), of)
+
+    def _binary(self, expr: tree.Binary, wanted: types.Type | None) -> typed.Expr | None:
+        left, right = self._pair(expr.left, expr.right, wanted)
+        if left is None or right is None:
+            return None
+        type_ = _arith_type(expr.op, left.type, right.type)
+        if type_ is None:
+            self._error(
+                expr.span,
+                f"'{expr.op}' does not work on a {left.type} and a {right.type}",
+                "timestamps and durations: timestamp - timestamp, timestamp + duration, duration * number"
+                if {type(left.type), type(right.type)} & {types.Timestamp, types.Duration}
+                else None,
+            )
+            return None
+        if isinstance(left, typed.Const) and isinstance(right, typed.Const):
+            # Known values are exact; they are held against a width where they are used.
+            value = fold(expr.op, left.value, right.value, 64)
+            if isinstance(type_, types.Int):
+                type_ = types.Int(max(1, value.bit_length()))
+            return typed.Const(expr.span, type_, value)
+        if expr.op == "&" and isinstance(type_, types.Int):
+            # x & 0xff has 8 bits: the way to cut a value down.
+            for side in (left, right):
+                if isinstance(side, typed.Const):
+                    type_ = types.Int(max(1, min(type_.bits, side.value.bit_length())))
+        return typed.Arith(expr.span, type_, expr.op, left, right)
+
+    def _compare(self, expr: tree.Compare) -> typed.Expr | None:
+        left, right = self._pair(expr.left, expr.right, None)
+        if left is None or right is None:
+            return None
+        same = type(left.type) is type(right.type) or (
+            {type(left.type), type(right.type)} <= {types.Int, types.Enum}
+        )
+        if not same:
+            self._error(expr.span, f"a {left.type} cannot be compared with a {right.type}")
+            return None
+        if (
+            isinstance(left.type, types.Enum)
+            and isinstance(right.type, types.Enum)
+            and left.type != right.type
+        ):
+            self._error(expr.span, f"{left.type} and {right.type} are different enums")
+            return None
+        if expr.op in _ORDER and isinstance(left.type, types.Ipv6 | types.Bool):
+            self._error(
+                expr.span,
+                f"a {left.type} has no order",
+                "use == or !=, or 'in' with a prefix" if left.type.bits > 1 else None,
+            )
+            return None
+        if self._never_equal(expr, left, right) or self._never_equal(expr, right, left):
+            return None
+        return typed.Compare(expr.span, types.Bool(), expr.op, left, right)
+
+    def _never_equal(self, expr: tree.Compare, value: typed.Expr, const: typed.Expr) -> bool:
+        if (
+            isinstance(const, typed.Const)
+            and not isinstance(value, typed.Const)
+            and isinstance(value.type, types.Int | types.Enum)
+            and const.value.bit_length() > value.type.bits
+        ):
+            limit = (1 << value.type.bits) - 1
+            self._error(
+                const.span, f"{const.value} is more than this {value.type} can hold (at most {limit})"
+            )
+            return True
+        return False
+
+    def _pair(
+        self, left: tree.Expr, right: tree.Expr, wanted: types.Type | None
+    ) -> tuple[typed.Expr | None, typed.Expr | None]:
+        """Both sides; a literal on one side takes the other side's type."""
+        if _is_literal(left) and not _is_literal(right):
+            b = self.infer(right, wanted)
+            return self.infer(left, self._literal_wanted(b)), b
+        a = self.infer(left, wanted)
+        return a, self.infer(right, wanted if _is_literal(left) else self._literal_wanted(a))
+
+    def _literal_wanted(self, other: typed.Expr | None) -> types.Type | None:
+        if other is None or isinstance(other.type, types.Int):
+            return None
+        return other.type
+
+    # ---- conversion -------------------------------------------------------------------------
+
+    def _convert(self, value: typed.Expr, wanted: types.Type) -> typed.Expr | None:
+        have = value.type
+        if have == wanted:
+            return value
+        if isinstance(have, types.Int) and isinstance(wanted, types.Int):
+            if isinstance(value, typed.Const) and value.value.bit_length() <= wanted.bits:
+                return typed.Const(value.span, wanted, value.value)
+            if have.bits <= wanted.bits:
+                return value
+            self._error(
+                value.span,
+                f"a {have} does not fit a {wanted}",
+                f"cut it with '& {hex((1 << wanted.bits) - 1)}', or widen what it goes into",
+            )
+            return None
+        if isinstance(have, types.Enum) and isinstance(wanted, types.Int):
+            if have.bits <= wanted.bits:
+                return value
+        self._error(value.span, f"a {wanted} is needed here, this is a {have}")
+        return None
+
+    def _error(self, span: Span, message: str, hint: str | None = None) -> None:
+        self.scope.diagnostics.error(span, message, hint)
+
+
+def _fields_hint(name: str, fields: object) -> str:
+    names = list(fields) if isinstance(fields, dict) else []
+    return nearest(name, names) or f"its fields: {', '.join(names)}"
+
+
+def _is_literal(expr: tree.Expr) -> bool:
+    return isinstance(expr, tree.Integer | tree.Name)
+
+
+def _arith_type(op: str, left: types.Type, right: types.Type) -> types.Type | None:
+    """The type of `left op right`, or None where it has no meaning."""
+    match left, right:
+        case types.Int(a), types.Int(b):
+            return types.Int(a) if op in ("<<", ">>") else types.Int(max(a, b))
+        case types.Timestamp(), types.Timestamp() if op == "-":
+            return types.Duration()
+        case types.Timestamp(), types.Duration() if op in ("+", "-"):
+            return types.Timestamp()
+        case types.Duration(), types.Timestamp() if op == "+":
+            return types.Timestamp()
+        case types.Duration(), types.Duration() if op in ("+", "-", "%"):
+            return types.Duration()
+        case types.Duration(), types.Duration() if op == "/":
+            return types.Int(64)
+        case types.Duration(), types.Int() if op in ("*", "/"):
+            return types.Duration()
+        case types.Int(), types.Duration() if op == "*":
+            return types.Duration()
+    return None

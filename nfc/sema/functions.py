@@ -1,0 +1,306 @@
+"""Functions and rules: one verdict each, nothing edited twice, only what the hook allows."""
+
+from __future__ import annotations
+
+from nfc.sema import typed, types
+from nfc.sema.expressions import Checker
+from nfc.sema.headers import HEADERS
+from nfc.sema.hooks import HOOKS, VERDICTS, Hook
+from nfc.sema.scope import Scope
+from nfc.syntax import tree
+from nfc.syntax.diagnostics import nearest
+
+# linux/rtnetlink.h, RT_TABLE_*
+TABLES = {"default": 253, "main": 254, "local": 255}
+MAX_SEGMENTS = 16
+MAX_ENCAP_SIZE = 320  # bytes of SRH to push: it is made on the 512-byte stack
+
+
+def check_function(item: tree.Function, scope: Scope) -> typed.Function | None:
+    """The function, typed, or None after an error."""
+    diagnostics = scope.diagnostics
+    hook = HOOKS.get(item.hook.text)
+    if hook is None:
+        diagnostics.error(
+            item.hook.span,
+            f"there is no hook '{item.hook.text}'",
+            nearest(item.hook.text, ["in", "out", "xmit"]) or "transit functions run at in, out or xmit",
+        )
+        return None
+    _check_otherwise(item, scope)
+    rules: list[typed.Rule] = []
+    elsewhere: dict[str, int] = {}
+    complete = True
+    for rule in item.rules:
+        checker = Checker(scope, hook, elsewhere=elsewhere)
+        checked = _rule(rule, checker, hook, scope)
+        elsewhere = {**elsewhere, **{alias: rule.span.line for alias in checker.bound}}
+        if checked is None:
+            complete = False
+        else:
+            rules.append(checked)
+    if not complete or not rules:
+        return None
+    return typed.Function(item.span, item.name.text, item.hook.text, tuple(rules))
+
+
+def _check_otherwise(item: tree.Function, scope: Scope) -> None:
+    plain = [rule for rule in item.rules if rule.guard is None]
+    if not plain:
+        scope.diagnostics.error(
+            item.name.span,
+            f"{item.name.text} does not say what happens to all other packets",
+            "end it with 'otherwise forward' or 'otherwise drop'",
+        )
+    for rule in item.rules[:-1]:
+        if rule.guard is None:
+            scope.diagnostics.error(rule.span, "no packet gets past 'otherwise'; it comes last")
+            break
+
+
+def _rule(rule: tree.Rule, checker: Checker, hook: Hook, scope: Scope) -> typed.Rule | None:
+    before = len(scope.diagnostics.items)
+    guard = None if rule.guard is None else checker.condition(rule.guard)
+    edits: list[typed.Edit] = []
+    verdicts: list[tree.Verdict] = []
+    seen: dict[object, int] = {}
+    for statement in rule.body:
+        if isinstance(statement, tree.Set | tree.Add | tree.Emit):
+            if verdicts:
+                scope.diagnostics.error(statement.span, "a rule ends with its verdict")
+            edit = _edit(statement, checker, hook, scope, seen)
+            if edit is not None:
+                edits.append(edit)
+        else:
+            verdicts.append(statement)
+    if not verdicts:
+        last = rule.body[-1].span if rule.body else rule.span
+        scope.diagnostics.error(
+            last,
+            "this rule does not say what happens to the packet",
+            f"end it with one of: {', '.join(VERDICTS[v][0] for v in sorted(hook.verdicts))}",
+        )
+        return None
+    for extra in verdicts[1:]:
+        scope.diagnostics.error(extra.span, "a rule has one verdict; this is a second one")
+    verdict = _verdict(verdicts[0], checker, hook, scope)
+    if isinstance(verdict, typed.Drop):
+        for edit in edits:
+            if not isinstance(edit, typed.Emit):
+                scope.diagnostics.warning(edit.span, "this edits a packet that is then dropped")
+    if verdict is None or any(d.severity == "error" for d in scope.diagnostics.items[before:]):
+        return None
+    return typed.Rule(rule.span, guard, tuple(edits), verdict)
+
+
+# ---- edits ----------------------------------------------------------------------------------
+
+
+def _edit(
+    statement: tree.Set | tree.Add | tree.Emit,
+    checker: Checker,
+    hook: Hook,
+    scope: Scope,
+    seen: dict[object, int],
+) -> typed.Edit | None:
+    if isinstance(statement, tree.Emit):
+        return _emit(statement, checker, scope)
+    if not hook.edits:
+        scope.diagnostics.error(
+            statement.span,
+            f"a function at {hook.name} cannot change the packet's SRH",
+            "endpoint functions can",
+        )
+        return None
+    if isinstance(statement, tree.Add):
+        value = tlv_value(statement.tlv, checker, scope)
+        return None if value is None else typed.AddTlv(statement.span, value)
+    return _set(statement, checker, scope, seen)
+
+
+def _set(
+    statement: tree.Set, checker: Checker, scope: Scope, seen: dict[object, int]
+) -> typed.Edit | None:
+    place = statement.place
+    edit: typed.Edit | None = None
+    key: object
+    if place.base.text in HEADERS:
+        header = HEADERS[place.base.text].get(place.name.text)
+        if header is None or not header.writable:
+            writable = [f"{h}.{f.name}" for h, fs in HEADERS.items() for f in fs.values() if f.writable]
+            scope.diagnostics.error(
+                place.span,
+                f"{place.base.text}.{place.name.text} cannot be set",
+                f"what can be: {', '.join(writable)}, and the fields of a TLV",
+            )
+            return None
+        key = header
+        value = checker.check(statement.value, header.type)
+        if value is not None:
+            edit = typed.SetHeader(statement.span, header, value)
+    else:
+        tlv = checker.tlv(place.base)
+        target = checker.tlv_field(tlv, place.name) if tlv else None
+        if tlv is None or target is None:
+            return None
+        key = (tlv.name, target.name)
+        value = checker.check(statement.value, target.type)
+        if value is not None:
+            edit = typed.SetTlv(statement.span, tlv, target, value)
+    if key in seen:
+        scope.diagnostics.error(
+            statement.span,
+            f"{place.base.text}.{place.name.text} is set twice in one rule",
+            f"first in line {seen[key]}; edits have no order, so it is not clear which is meant",
+        )
+        return None
+    seen[key] = statement.span.line
+    return edit
+
+
+def _emit(statement: tree.Emit, checker: Checker, scope: Scope) -> typed.Emit | None:
+    event = scope.events.get(statement.event.text)
+    if event is None:
+        scope.diagnostics.error(
+            statement.event.span,
+            f"there is no event '{statement.event.text}'",
+            nearest(statement.event.text, scope.events)
+            or f"declare it: event {statement.event.text} {{ … }}",
+        )
+        return None
+    by_name = {f.name: f.type for f in event.fields}
+    given = _assignments(statement.fields, by_name, event.name, checker, scope)
+    missing = [name for name in by_name if name not in given]
+    if missing:
+        scope.diagnostics.error(
+            statement.span, f"{event.name} also has the field{'s' * (len(missing) > 1)} "
+            f"{', '.join(missing)}"
+        )
+    values = [given.get(f.name) for f in event.fields]
+    if any(v is None for v in values):
+        return None
+    return typed.Emit(statement.span, event, tuple(v for v in values if v is not None))
+
+
+def tlv_value(item: tree.TlvValue, checker: Checker, scope: Scope) -> typed.TlvValue | None:
+    """A TLV to be built, with its defaults filled in, or None after an error."""
+    tlv = scope.tlvs.get(item.tlv.text)
+    if tlv is None:
+        scope.diagnostics.error(
+            item.tlv.span,
+            f"there is no TLV '{item.tlv.text}'",
+            nearest(item.tlv.text, scope.tlvs) or "declare it with tlv, or use a file that does",
+        )
+        return None
+    by_name = {f.name: f.type for f in tlv.fields if f.name is not None}
+    given = _assignments(item.fields, by_name, tlv.name, checker, scope)
+    if len(given) < len(item.fields) or any(v is None for v in given.values()):
+        return None
+    values: list[tuple[typed.TlvField, typed.Expr]] = []
+    for field in tlv.fields:
+        value = given.get(field.name) if field.name else None
+        values.append((field, value or typed.Const(item.span, field.type, field.default)))
+    return typed.TlvValue(item.span, tlv, tuple(values))
+
+
+def _assignments(
+    fields: tuple[tree.Assign, ...],
+    known: dict[str, types.Type],
+    owner: str,
+    checker: Checker,
+    scope: Scope,
+) -> dict[str, typed.Expr | None]:
+    given: dict[str, typed.Expr | None] = {}
+    for assign in fields:
+        name = assign.name.text
+        if name not in known:
+            scope.diagnostics.error(
+                assign.name.span,
+                f"{owner} has no field '{name}'",
+                nearest(name, known) or f"its fields: {', '.join(known)}",
+            )
+        elif name in given:
+            scope.diagnostics.error(assign.name.span, f"'{name}' is given twice")
+        else:
+            given[name] = checker.check(assign.value, known[name])
+    return given
+
+
+# ---- verdicts -------------------------------------------------------------------------------
+
+
+def _verdict(
+    verdict: tree.Verdict, checker: Checker, hook: Hook, scope: Scope
+) -> typed.Verdict | None:
+    name = type(verdict).__name__
+    if name not in hook.verdicts:
+        scope.diagnostics.error(
+            verdict.span,
+            f"'{VERDICTS[name][0]}' is not possible in a function at {hook.name} ({hook.where})",
+            f"possible there: {', '.join(VERDICTS[v][0] for v in sorted(hook.verdicts))}",
+        )
+        return None
+    match verdict:
+        case tree.Forward(span):
+            return typed.Forward(span)
+        case tree.Drop(span):
+            return typed.Drop(span)
+        case tree.ForwardVia(span, nexthop):
+            value = checker.check(nexthop, types.Ipv6())
+            return None if value is None else typed.ForwardVia(span, value)
+        case tree.ForwardTable(span, table):
+            number = _table(table, scope)
+            return None if number is None else typed.ForwardTable(span, number)
+        case tree.DecapTable(span, table):
+            number = _table(table, scope)
+            return None if number is None else typed.DecapTable(span, number)
+        case tree.Encap():
+            return _encap(verdict, checker, scope)
+
+
+def _table(table: tree.Table, scope: Scope) -> int | None:
+    if table.text in TABLES:
+        return TABLES[table.text]
+    const = scope.consts.get(table.text)
+    if const is not None and isinstance(const.type, types.Int):
+        number = const.value
+    elif table.text[0].isdigit():
+        number = int(table.text[:40], 0)
+    else:
+        scope.diagnostics.error(
+            table.span,
+            f"there is no table '{table.text}'",
+            nearest(table.text, [*TABLES, *scope.consts]) or "tables: main, local, default, a number",
+        )
+        return None
+    # The helper takes a signed int (bpf_lwt_seg6_action, net/core/filter.c).
+    if not 1 <= number < 1 << 31:
+        scope.diagnostics.error(table.span, "routing tables are numbered 1 to 2147483647")
+        return None
+    return number
+
+
+def _encap(verdict: tree.Encap, checker: Checker, scope: Scope) -> typed.Encap | None:
+    segments = [checker.check(s, types.Ipv6()) for s in verdict.segments]
+    tlvs = [tlv_value(t, checker, scope) for t in verdict.tlvs]
+    if any(s is None for s in segments) or any(t is None for t in tlvs):
+        return None
+    if len(segments) > MAX_SEGMENTS:
+        scope.diagnostics.error(
+            verdict.span, f"{len(segments)} segments are more than the {MAX_SEGMENTS} possible here"
+        )
+        return None
+    encap = typed.Encap(
+        verdict.span,
+        tuple(s for s in segments if s is not None),
+        tuple(t for t in tlvs if t is not None),
+    )
+    size = 8 + 16 * len(encap.segments) + sum(t.tlv.size for t in encap.tlvs)
+    if size > MAX_ENCAP_SIZE:
+        scope.diagnostics.error(
+            verdict.span,
+            f"this SRH takes {size} bytes; a program can build one of {MAX_ENCAP_SIZE}",
+            "a BPF program has 512 bytes of stack (Linux, MAX_BPF_STACK)",
+        )
+        return None
+    return encap

@@ -1,0 +1,55 @@
+"""What each hook lets a function do, in the language's terms.
+
+Facts: net/core/filter.c (lwt_*_func_proto), net/core/lwt_bpf.c, net/ipv6/seg6_local.c.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A place in the kernel's path; `verdicts` are the class names of the tree's verdicts."""
+
+    name: str
+    where: str
+    verdicts: frozenset[str]
+    srh: bool  # the packet has an SRH, which the kernel has validated
+    edits: bool  # the SRH's flags, tag and TLVs can be changed
+
+
+HOOKS = {
+    "endpoint": Hook(
+        "endpoint",
+        "a seg6local route with action End.BPF",
+        frozenset({"Forward", "ForwardVia", "ForwardTable", "DecapTable", "Drop"}),
+        srh=True,
+        edits=True,
+    ),
+    "in": Hook(
+        "in",
+        "a route's input, on packets that the router forwards",
+        frozenset({"Forward", "Encap", "Drop"}),
+        srh=False,
+        edits=False,
+    ),
+    "out": Hook("out", "a route's output", frozenset({"Forward", "Drop"}), srh=False, edits=False),
+    "xmit": Hook(
+        "xmit",
+        "a route's transmit, before the link layer",
+        frozenset({"Forward", "Drop"}),
+        srh=False,
+        edits=False,
+    ),
+}
+
+# How each verdict is written, and the behaviour of RFC 8986 that it is.
+VERDICTS = {
+    "Forward": ("forward", "End"),
+    "ForwardVia": ("forward via", "End.X"),
+    "ForwardTable": ("forward to table", "End.T"),
+    "DecapTable": ("decap to table", "End.DT6"),
+    "Encap": ("encap segments", "H.Encaps"),
+    "Drop": ("drop", ""),
+}

@@ -1,0 +1,224 @@
+"""The names of a program: declarations checked and laid out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from nfc.sema import typed, types
+from nfc.sema.constants import evaluate
+from nfc.syntax import tree
+from nfc.syntax.diagnostics import Diagnostics, nearest
+from nfc.syntax.source import Span
+
+RESERVED_NAMES = {"ip", "srh", "now", "sample", "main", "local", "default"}
+MAX_TLV_SIZE = 257  # type, length, and the 255 bytes that a length byte can say
+MAX_EVENT_SIZE = 256  # bytes; a record is made on the 512-byte stack
+
+
+@dataclass
+class Scope:
+    """Every declared name; filled by `declare`."""
+
+    diagnostics: Diagnostics
+    consts: dict[str, typed.Const] = field(default_factory=dict)
+    params: dict[str, typed.Param] = field(default_factory=dict)
+    enums: dict[str, types.Enum] = field(default_factory=dict)
+    tlvs: dict[str, typed.Tlv] = field(default_factory=dict)
+    events: dict[str, typed.Event] = field(default_factory=dict)
+    params_size: int = 0
+    _places: dict[str, Span] = field(default_factory=dict)
+
+    def claim(self, name: tree.Ident) -> bool:
+        """Take a name for a declaration; an error if it is taken."""
+        if name.text in RESERVED_NAMES:
+            self.diagnostics.error(name.span, f"'{name.text}' is a word of the language")
+            return False
+        if name.text in self._places:
+            first = self._places[name.text]
+            self.diagnostics.error(
+                name.span,
+                f"'{name.text}' is declared twice",
+                f"first at {first.source.name}:{first.line}",
+            )
+            return False
+        self._places[name.text] = name.span
+        return True
+
+    def type_of(self, name: tree.Ident) -> types.Type | None:
+        """The type of that name, or None after an error."""
+        found = types.builtin(name.text) or self.enums.get(name.text)
+        if found is None:
+            known = [*types.NAMED, "u8", "u16", "u24", "u32", "u64", *self.enums]
+            self.diagnostics.error(
+                name.span,
+                f"there is no type '{name.text}'",
+                nearest(name.text, known) or "types: u1 to u64, bool, ipv6, timestamp, duration",
+            )
+        return found
+
+    def members(self, name: str) -> list[tuple[types.Enum, int]]:
+        """All enum members of that name, with their values."""
+        return [(e, v) for e in self.enums.values() for n, v in e.members if n == name]
+
+
+def declare(files: Sequence[tree.File], diagnostics: Diagnostics) -> Scope:
+    """Check and lay out all declarations of a program's files (the main file first)."""
+    scope = Scope(diagnostics)
+    items = [item for file in files for item in file.items]
+    for item in items:
+        if isinstance(item, tree.Enum):
+            _enum(item, scope)
+    for item in items:
+        if isinstance(item, tree.Const):
+            _const(item, scope)
+    for item in items:
+        if isinstance(item, tree.Tlv):
+            _tlv(item, scope)
+        elif isinstance(item, tree.Param):
+            _param(item, scope)
+        elif isinstance(item, tree.Event):
+            _event(item, scope)
+    scope.params_size = -(-scope.params_size // 8) * 8
+    return scope
+
+
+def _enum(item: tree.Enum, scope: Scope) -> None:
+    base = types.builtin(item.type.text)
+    if not isinstance(base, types.Int):
+        scope.diagnostics.error(item.type.span, "an enum is made of u1 to u64")
+        return
+    members: dict[str, int] = {}
+    for member in item.members:
+        value = evaluate(member.value, base, scope)
+        if member.name.text in members:
+            scope.diagnostics.error(member.name.span, f"'{member.name.text}' is in this enum twice")
+        if value is not None:
+            members[member.name.text] = value
+    if not item.members:
+        scope.diagnostics.error(item.name.span, "an enum needs at least one member")
+    if scope.claim(item.name):
+        scope.enums[item.name.text] = types.Enum(item.name.text, base.bits, tuple(members.items()))
+
+
+def _const(item: tree.Const, scope: Scope) -> None:
+    type_ = scope.type_of(item.type) if item.type else _literal_type(item.value)
+    if type_ is None:
+        if item.type is None:
+            scope.diagnostics.error(
+                item.value.span, "say this const's type", f"const {item.name.text}: u32 = …"
+            )
+        return
+    value = evaluate(item.value, type_, scope)
+    if value is not None and scope.claim(item.name):
+        scope.consts[item.name.text] = typed.Const(item.span, type_, value)
+
+
+def _literal_type(value: tree.Expr) -> types.Type | None:
+    if isinstance(value, tree.Address):
+        return types.Ipv6()
+    if isinstance(value, tree.Duration):
+        return types.Duration()
+    if isinstance(value, tree.Bool):
+        return types.Bool()
+    return None
+
+
+def _param(item: tree.Param, scope: Scope) -> None:
+    type_ = scope.type_of(item.type)
+    if type_ is None:
+        return
+    if isinstance(type_, types.Timestamp):
+        scope.diagnostics.error(item.type.span, "a param cannot be a timestamp")
+        return
+    default = evaluate(item.default, type_, scope)
+    if default is None or not scope.claim(item.name):
+        return
+    size = types.memory_size(type_)
+    offset = -(-scope.params_size // min(size, 8)) * min(size, 8)
+    scope.params[item.name.text] = typed.Param(item.span, item.name.text, type_, default, offset)
+    scope.params_size = offset + size
+
+
+def _tlv(item: tree.Tlv, scope: Scope) -> None:
+    number = item.number.value
+    if not 1 <= number <= 255 or number == 4:
+        scope.diagnostics.error(
+            item.number.span,
+            f"a TLV cannot have type {number}",
+            "types are 1 to 255; 0 and 4 are padding, which is the compiler's business",
+        )
+        return
+    fields: list[typed.TlvField] = []
+    bit = 16
+    names: set[str] = set()
+    for part in item.fields:
+        type_ = scope.type_of(part.type)
+        if type_ is None:
+            return
+        if isinstance(type_, types.Duration):
+            scope.diagnostics.error(
+                part.type.span,
+                "a duration has no form on the wire",
+                "use a u32 or u64 and say its unit in its name",
+            )
+            return
+        default = 0
+        if part.default is not None:
+            if part.name is None or isinstance(type_, types.Timestamp):
+                scope.diagnostics.error(part.default.span, "this field cannot have a default")
+            default = evaluate(part.default, type_, scope) or 0
+        if part.name is not None:
+            if part.name.text in names:
+                scope.diagnostics.error(
+                    part.name.span, f"'{part.name.text}' is in this TLV twice"
+                )
+            names.add(part.name.text)
+        if type_.bits > 64 and bit % 8:
+            scope.diagnostics.error(part.span, "an address starts at a whole byte")
+            return
+        fields.append(typed.TlvField(part.name.text if part.name else None, type_, bit, default))
+        bit += type_.bits
+    if bit % 8:
+        scope.diagnostics.error(
+            item.name.span,
+            f"this TLV's fields end in the middle of a byte ({bit - 16} bits)",
+            f"add reserved: u{8 - bit % 8}",
+        )
+        return
+    if bit // 8 > MAX_TLV_SIZE:
+        scope.diagnostics.error(
+            item.name.span, f"a TLV has at most 255 bytes of value, this has {bit // 8 - 2}"
+        )
+        return
+    if scope.claim(item.name):
+        scope.tlvs[item.name.text] = typed.Tlv(
+            item.span, item.name.text, number, bit // 8, tuple(fields)
+        )
+
+
+def _event(item: tree.Event, scope: Scope) -> None:
+    fields: list[typed.EventField] = []
+    offset = 8  # the event's index comes first
+    for part in item.fields:
+        type_ = scope.type_of(part.type)
+        if type_ is None:
+            return
+        if any(f.name == part.name.text for f in fields):
+            scope.diagnostics.error(part.name.span, f"'{part.name.text}' is in this event twice")
+            return
+        size = types.memory_size(type_)
+        offset = -(-offset // min(size, 8)) * min(size, 8)
+        fields.append(typed.EventField(part.name.text, type_, offset, size))
+        offset += size
+    size = -(-offset // 8) * 8
+    if size > MAX_EVENT_SIZE:
+        scope.diagnostics.error(
+            item.name.span, f"this event takes {size} bytes; the limit is {MAX_EVENT_SIZE}"
+        )
+        return
+    if scope.claim(item.name):
+        index = len(scope.events)
+        scope.events[item.name.text] = typed.Event(
+            item.span, item.name.text, index, tuple(fields), size
+        )
