@@ -1,0 +1,21 @@
+"""The passes over a plan, one a file, run in the order of `PASSES`; each is plan in, plan out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nfc.plan.passes.append import append
+from nfc.plan.passes.merge import merge
+from nfc.plan.plan import Plan
+
+PASSES: tuple[tuple[str, Callable[[Plan], Plan]], ...] = (
+    ("merge", merge),
+    ("append", append),
+)
+
+
+def run(plan: Plan) -> Plan:
+    """The plan after all passes."""
+    for _, run_pass in PASSES:
+        plan = run_pass(plan)
+    return plan

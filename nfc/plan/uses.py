@@ -1,0 +1,48 @@
+"""What a rule needs: the values it reads, so that code can be placed before its first use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nfc.plan.cells import Cell
+from nfc.plan.plan import Action, Append, Edit, Emit, Encap, Rule, SetBits, Store
+from nfc.plan.values import Load, Region, Value, walk
+
+
+def edit_values(edit: Edit) -> list[Value]:
+    """The values that an edit writes (not what they are computed from)."""
+    match edit:
+        case SetBits(_, _, _, value):
+            return [value]
+        case Store(_, region, _, _, cells):
+            return _cell_values(cells, region)
+        case Append(_, _, cells):
+            return _cell_values(cells, None)
+        case Emit(_, _, _, _, fields):
+            return [f.value for f in fields]
+
+
+def _cell_values(cells: Iterable[Cell], region: Region | None) -> list[Value]:
+    found: list[Value] = []
+    for piece in (p for c in cells for p in c.pieces):
+        if piece.value is not None:
+            found.append(piece.value)
+        elif region is not None:
+            found.append(Load(piece.bits, region, piece.bit))
+    return found
+
+
+def body_values(rule: Rule) -> list[Value]:
+    """Every value in a rule's edits and verdict, with all that they are computed from."""
+    top = [v for edit in rule.edits for v in edit_values(edit)]
+    match rule.verdict:
+        case Action(_, _, _, argument):
+            top.append(argument)
+        case Encap(_, _, cells):
+            top += _cell_values(cells, None)
+    return [part for value in top for part in walk(value)]
+
+
+def guard_values(rule: Rule) -> list[Value]:
+    """Every value in a rule's guard."""
+    return [] if rule.guard is None else walk(rule.guard)
