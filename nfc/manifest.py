@@ -42,9 +42,10 @@ class Param:
 
 @dataclass(frozen=True)
 class Event:
-    """An event: fields' offsets count from the record's start, after the u64 event index."""
+    """An event: fields' offsets count from the record's start; the first 8 bytes are `index`."""
 
     name: str
+    index: int
     fields: tuple[Field, ...]
     size: int  # of the whole record, bytes
 

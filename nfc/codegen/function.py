@@ -1,0 +1,525 @@
+"""LLVM IR for one function from its plan.
+
+The shape of every function: count the packet, try the rules in turn; a rule that matches reads
+all it needs, then edits, then settles the packet's fate. Reads come first because helpers that
+change the packet void every pointer into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from llvmlite import ir
+
+from nfc.codegen import helpers as h
+from nfc.codegen.buffers import fill, store_raw
+from nfc.codegen.debuginfo import DebugInfo
+from nfc.codegen.srh import IPV6_HEADER, MAX_OFFSET, Srh, Tlvs, find_srh, walk_tlvs
+from nfc.codegen.target import Target
+from nfc.codegen.values import (
+    I8,
+    I32,
+    I64,
+    PTR,
+    Computed,
+    Evaluator,
+    Wide,
+    at,
+    load_bits,
+    load_raw,
+    number,
+)
+from nfc.manifest import PARAMS_ACTIVE_SIZE
+from nfc.plan import plan as p
+from nfc.plan import values as v
+from nfc.plan.uses import body_values, guard_values
+
+I1 = ir.IntType(1)
+# offsets in struct __sk_buff, uapi/linux/bpf.h
+SKB_DATA, SKB_DATA_END = 76, 80
+# uapi/linux/bpf.h: enum bpf_ret_code, enum bpf_lwt_encap_mode
+BPF_DROP, BPF_REDIRECT, BPF_LWT_REROUTE = 2, 7, 128
+BPF_LWT_ENCAP_SEG6 = 0
+MAX_EXTENSION = 255 * 8  # bytes that Hdr Ext Len can say (RFC 8200, section 4.4)
+PADN = 4
+MAX_PAD = 9
+
+
+@dataclass
+class Globals:
+    """The module's variables that a function uses."""
+
+    stats: ir.GlobalVariable
+    events: ir.GlobalVariable | None
+    params: ir.GlobalVariable | None
+
+
+@dataclass
+class _Packet:
+    """What is known of the packet at the place the builder stands at."""
+
+    data: ir.Value
+    end: ir.Value
+    ip: bool = False  # 40 bytes checked
+    srh: Srh | None = None
+    tlvs: Tlvs | None = None
+    clock: ir.Value | None = None
+    params: ir.Value | None = None
+    pointers: dict[v.Region, ir.Value] = field(default_factory=dict)
+
+
+class FunctionEmitter:
+    """Emits one function; `emit` does it all."""
+
+    def __init__(
+        self, module: ir.Module, plan: p.Plan, globals_: Globals, debug: DebugInfo, target: Target
+    ) -> None:
+        """Declare the function in `module`."""
+        self.plan = plan
+        self.globals = globals_
+        self.debug = debug
+        self.target = target
+        self.function = ir.Function(module, ir.FunctionType(I32, [PTR]), plan.name)
+        self.function.args[0].name = "skb"
+        self.scope: Any = debug.function(self.function, plan.line)
+        self.context = self.function.args[0]
+
+    # ---- plumbing ---------------------------------------------------------------------------
+
+    @contextmanager
+    def _line(self, line: int) -> Iterator[None]:
+        before = self.b.debug_metadata
+        self.b.debug_metadata = self.debug.location(self.scope, line)
+        yield
+        self.b.debug_metadata = before
+
+    def _block(self, name: str) -> ir.Block:
+        return self.function.append_basic_block(name)
+
+    def _call(self, helper: h.Helper, *arguments: ir.Value) -> ir.Value:
+        types = {"ptr": PTR, "i64": I64}
+        signature = ir.FunctionType(
+            types[helper.result], [types[a] for a in helper.arguments]
+        )
+        address = ir.Constant(I64, helper.number).inttoptr(PTR)
+        # A call to a small constant address is how LLVM's BPF target spells a helper call.
+        return self.b.call(_Callee(address, signature), arguments)
+
+    def _stack(self, size: int, phase: int = 0) -> ir.Value:
+        """Stack memory whose first byte is `phase` bytes past a multiple of 8."""
+        with self.b.goto_entry_block():
+            block = self.b.alloca(ir.ArrayType(I8, -(-(size + phase) // 8) * 8))
+            block.align = 8
+            block.type = PTR  # llvmlite still gives it a typed pointer
+        return at(self.b, block, phase)
+
+    def _count(self, index: int) -> None:
+        """Add one to a counter of this CPU: no other program runs on it meanwhile."""
+        slot = at(self.b, self.stats, index * 8)
+        self.b.store(self.b.add(self.b.load(slot, align=8, typ=I64), number(1)), slot, align=8)
+
+    def _fail_unless(self, condition: ir.Value, reason: str) -> None:
+        """Where `condition` does not hold, count the reason and drop."""
+        good, bad = self._block("ok"), self._block(reason)
+        self.b.cbranch(condition, good, bad)
+        self.b.position_at_end(bad)
+        self._count(self.plan.error_counter(reason))
+        self.b.ret(I32(BPF_DROP))
+        self.b.position_at_end(good)
+
+    def _succeeded(self, result: ir.Value, reason: str) -> None:
+        self._fail_unless(self.b.icmp_signed(">=", result, number(0)), reason)
+
+    # ---- the whole --------------------------------------------------------------------------
+
+    def emit(self) -> ir.Function:
+        """Emit the body and return the function."""
+        entry = self._block("entry")
+        self.b = ir.IRBuilder(entry)
+        with self._line(self.plan.line):
+            start = self._block("start")
+            key = self._stack(4)
+            self.b.store(I32(0), key, align=4)
+            self.stats = self._call(h.MAP_LOOKUP, self.globals.stats, key)
+            missing = self._block("no_stats")
+            null = self.b.icmp_unsigned("==", self.stats, ir.Constant(PTR, None))
+            self.b.cbranch(null, missing, start)
+            self.b.position_at_end(missing)
+            self.b.ret(I32(BPF_DROP))
+            self.b.position_at_end(start)
+            packet = self._packet()
+        for rule in self.plan.rules:
+            with self._line(rule.line):
+                self._rule(rule, packet)
+        return self.function
+
+    def _packet(self) -> _Packet:
+        needs_packet = any(
+            isinstance(value, v.Load | v.Found)
+            for rule in self.plan.rules
+            for value in (*guard_values(rule), *body_values(rule))
+        ) or any(
+            isinstance(edit, p.Store | p.Append) for rule in self.plan.rules for edit in rule.edits
+        )
+        if not needs_packet:
+            null = ir.Constant(PTR, None)
+            return _Packet(null, null)
+        pointers = []
+        for offset in (SKB_DATA, SKB_DATA_END):
+            raw = self.b.load(at(self.b, self.context, offset), align=4, typ=I32)
+            pointers.append(self.b.inttoptr(self.b.zext(raw, I64), PTR))
+        return _Packet(pointers[0], pointers[1])
+
+    def _rule(self, rule: p.Rule, packet: _Packet) -> None:
+        packet.pointers = {}
+        following = None
+        guard = guard_values(rule)
+        self._prepare(guard, packet)
+        if rule.guard is not None:
+            matched, following = self._block(f"rule{rule.counter}"), self._block("next")
+            self._branch(rule.guard, matched, following, packet)
+            self.b.position_at_end(matched)
+        self._count(rule.counter)
+        if following is not None:
+            # What the body finds out is not known to the rules behind it.
+            self._body(rule, _Packet(**{**packet.__dict__, "pointers": dict(packet.pointers)}))
+            self.b.position_at_end(following)
+        else:
+            self._body(rule, packet)
+
+    def _prepare(self, values: list[v.Value], packet: _Packet) -> None:
+        """Find, once and before they are used, the parts of the packet that values read."""
+        loads = {x.region for x in values if isinstance(x, v.Load)}
+        wants_tlv = any(isinstance(x, v.Found) for x in values)
+        if (v.SRH in loads or wants_tlv) and packet.srh is None:
+            packet.srh = find_srh(self.b, packet.data, packet.end)
+        if wants_tlv and packet.tlvs is None:
+            self._walk(packet)
+        if any(isinstance(x, v.Clock) for x in values) and packet.clock is None:
+            packet.clock = self._call(h.KTIME_TAI)
+        if any(isinstance(x, v.Param) for x in values) and packet.params is None:
+            packet.params = self._params()
+
+    def _walk(self, packet: _Packet) -> None:
+        assert packet.srh is not None
+        tail = any(isinstance(e, p.Append) for r in self.plan.rules for e in r.edits)
+        packet.tlvs = walk_tlvs(
+            self.b,
+            packet.data,
+            packet.end,
+            packet.srh,
+            self.plan.searches,
+            self.target.max_tlvs,
+            tail,
+        )
+
+    def _params(self) -> ir.Value:
+        """The copy of the params that is in force now (see nfc.manifest)."""
+        base = self.globals.params
+        active = self.b.and_(self.b.load(base, align=8, typ=I64), number(1))
+        # Volatile would be the wrong tool: the word is read once, and that copy is used.
+        offset = self.b.mul(active, number(self.plan.params_size))
+        return at(self.b, at(self.b, base, offset), PARAMS_ACTIVE_SIZE)
+
+    # ---- guards -----------------------------------------------------------------------------
+
+    def _branch(self, value: v.Value, yes: ir.Block, no: ir.Block, packet: _Packet) -> None:
+        """Go to `yes` or `no`; a header that cannot be read is a rule that does not match."""
+        match value:
+            case v.Logic(op, left, right):
+                between = self._block(op)
+                if op == "and":
+                    self._branch(left, between, no, packet)
+                else:
+                    outside = dict(packet.pointers)
+                    self._branch(left, yes, between, packet)
+                    packet.pointers = outside
+                self.b.position_at_end(between)
+                self._branch(right, yes, no, packet)
+            case v.Not(inner):
+                self._branch(inner, no, yes, packet)
+            case v.Found(slot):
+                assert packet.tlvs is not None
+                self._tlv_pointer(packet, slot, packet.tlvs.slots[slot], no)
+                self.b.branch(yes)
+            case v.Sample(of):
+                count = self._evaluator(packet).narrow(of)
+                wanted = self._block("sample")
+                self.b.cbranch(self.b.icmp_unsigned("!=", count, number(0)), wanted, no)
+                self.b.position_at_end(wanted)
+                # random / 2^32 < 1 / count, without a division.
+                random = self.b.and_(self._call(h.PRANDOM), number(0xFFFF_FFFF))
+                high = self.b.lshr(self.b.mul(random, count), number(32))
+                self.b.cbranch(self.b.icmp_unsigned("==", high, number(0)), yes, no)
+            case _:
+                for region in {x.region for x in v.walk(value) if isinstance(x, v.Load)}:
+                    self._reach(region, packet, no)
+                self.b.cbranch(self._evaluator(packet).flag(value), yes, no)
+
+    def _reach(self, region: v.Region, packet: _Packet, otherwise: ir.Block) -> None:
+        """Make a region readable, or go to `otherwise`."""
+        if region in packet.pointers:
+            return
+        good = self._block(f"{region}.ok")
+        if region == v.IP:
+            fits = self.b.icmp_unsigned("<=", at(self.b, packet.data, IPV6_HEADER), packet.end)
+            self.b.cbranch(fits, good, otherwise)
+            packet.pointers[region] = packet.data
+        else:
+            assert region == v.SRH and packet.srh is not None
+            self.b.cbranch(packet.srh.found, good, otherwise)
+            packet.pointers[region] = packet.srh.pointer
+        self.b.position_at_end(good)
+
+    def _tlv_pointer(
+        self, packet: _Packet, slot: int, offset: ir.Value, otherwise: ir.Block
+    ) -> None:
+        region = v.Region("tlv", slot)
+        if region in packet.pointers:
+            return
+        there, near, good = self._block("tlv.there"), self._block("tlv.near"), self._block("tlv.ok")
+        self.b.cbranch(self.b.icmp_unsigned("!=", offset, number(0)), there, otherwise)
+        self.b.position_at_end(there)
+        small = self.b.icmp_unsigned("<=", offset, number(MAX_OFFSET))
+        self.b.cbranch(small, near, otherwise)
+        self.b.position_at_end(near)
+        pointer = at(self.b, packet.data, offset)
+        size = self.plan.searches[slot].size
+        fits = self.b.icmp_unsigned("<=", at(self.b, pointer, size), packet.end)
+        self.b.cbranch(fits, good, otherwise)
+        self.b.position_at_end(good)
+        packet.pointers[region] = pointer
+
+    def _evaluator(self, packet: _Packet) -> Evaluator:
+        def leaf(value: v.Value) -> Computed:
+            match value:
+                case v.Load(bits, region, bit):
+                    return load_bits(self.b, packet.pointers[region], bit, bits)
+                case v.Param(bits, offset, _):
+                    if bits > 64:
+                        parts = [load_raw(self.b, packet.params, offset + o, 8) for o in (0, 8)]
+                        return Wide(parts[0], parts[1])
+                    size = next(s for s in (1, 2, 4, 8) if bits <= s * 8)
+                    loaded = load_raw(self.b, packet.params, offset, size)
+                    # Whoever writes the map may write more bits than the type has.
+                    if bits == size * 8:
+                        return loaded
+                    return self.b.and_(loaded, number((1 << bits) - 1))
+                case v.Clock():
+                    return packet.clock
+            raise TypeError(type(value).__name__)
+
+        return Evaluator(self.b, leaf)
+
+    # ---- bodies -----------------------------------------------------------------------------
+
+    def _body(self, rule: p.Rule, packet: _Packet) -> None:
+        values = body_values(rule)
+        if any(isinstance(e, p.Append) or _writes_srh(e) for e in rule.edits):
+            if packet.srh is None:
+                packet.srh = find_srh(self.b, packet.data, packet.end)
+            self._fail_unless(packet.srh.found, "no_srh")
+        self._prepare(values, packet)
+        for region in sorted({x.region for x in values if isinstance(x, v.Load)}, key=str):
+            self._require(region, packet)
+        # First everything that reads the packet, then everything that changes it.
+        actions: list[Callable[[], None]] = []
+        emits: list[Callable[[], None]] = []
+        for edit in rule.edits:
+            with self._line(edit.line):
+                if isinstance(edit, p.Store):
+                    actions.append(self._store(edit, packet))
+                elif isinstance(edit, p.Append):
+                    actions.append(self._append(edit, packet))
+                elif isinstance(edit, p.Emit):
+                    emits.append(self._event(edit, packet))
+        with self._line(rule.verdict.line):
+            finish = self._verdict(rule.verdict, packet)
+        for act in actions:
+            act()
+        with self._line(rule.verdict.line):
+            code = finish()
+        for emit in emits:
+            emit()
+        with self._line(rule.verdict.line):
+            self.b.ret(I32(code))
+
+    def _require(self, region: v.Region, packet: _Packet) -> None:
+        """Make a region readable in a body, where its absence is an error."""
+        if region in packet.pointers:
+            return
+        bad = self._block("unreadable")
+        here = self.b.block
+        self._reach(region, packet, bad)
+        good = self.b.block
+        assert good is not here
+        self.b.position_at_end(bad)
+        self._count(self.plan.error_counter("header_unreadable"))
+        self.b.ret(I32(BPF_DROP))
+        self.b.position_at_end(good)
+
+    def _store(self, edit: p.Store, packet: _Packet) -> Callable[[], None]:
+        phase = edit.offset % 8
+        buffer = self._stack(edit.length, phase)
+        pointer = packet.pointers.get(edit.region)
+        fill(self.b, buffer, edit.cells, edit.offset, self._evaluator(packet), pointer, phase)
+        if edit.region == v.SRH:
+            assert packet.srh is not None
+            base = packet.srh.offset
+        else:
+            assert packet.tlvs is not None
+            base = packet.tlvs.slots[edit.region.slot]
+        offset = self.b.add(base, number(edit.offset))
+
+        def act() -> None:
+            with self._line(edit.line):
+                result = self._call(
+                    h.SEG6_STORE, self.context, offset, buffer, number(edit.length)
+                )
+                self._succeeded(result, "srh_write_failed")
+
+        return act
+
+    def _append(self, edit: p.Append, packet: _Packet) -> Callable[[], None]:
+        """TLVs in place of the padding at the end, and new padding: see p.Append."""
+        if packet.tlvs is None:
+            self._walk(packet)
+        srh, tlvs = packet.srh, packet.tlvs
+        assert srh is not None and tlvs is not None
+        b = self.b
+        complete = b.icmp_unsigned(">=", tlvs.reached, srh.end)
+        self._fail_unless(complete, "srh_full")
+        buffer = self._stack(edit.length + MAX_PAD)
+        fill(b, buffer, edit.cells, 0, self._evaluator(packet), None, 0)
+        used = b.add(b.sub(tlvs.tail, srh.offset), number(edit.length))
+        gap = b.and_(b.neg(used), number(7))
+        one = b.icmp_unsigned("==", gap, number(1))
+        pad = b.and_(b.select(one, number(MAX_PAD), gap), number(15))
+        # PadN's header and zeroes are written always, and sent only as far as `pad` says.
+        store_raw(b, buffer, edit.length, 1, number(PADN), 0)
+        store_raw(b, buffer, edit.length + 1, 1, b.sub(pad, number(2)), 0)
+        for i in range(2, MAX_PAD):
+            store_raw(b, buffer, edit.length + i, 1, number(0), 0)
+        total = b.add(pad, number(edit.length))
+        delta = b.sub(b.add(tlvs.tail, total), srh.end)
+        grown = b.add(b.sub(srh.end, srh.offset), delta)
+        self._fail_unless(
+            b.icmp_unsigned("<=", grown, number(MAX_EXTENSION + 8)), "srh_full"
+        )
+
+        def act() -> None:
+            with self._line(edit.line):
+                self._resize(srh.end, delta)
+                bounded = self.b.icmp_unsigned("<=", pad, number(MAX_PAD))
+                self._fail_unless(bounded, "srh_full")
+                result = self._call(h.SEG6_STORE, self.context, tlvs.tail, buffer, total)
+                self._succeeded(result, "srh_write_failed")
+
+        return act
+
+    def _resize(self, end: ir.Value, delta: ir.Value) -> None:
+        """Grow the SRH at its end, or cut off what is behind the new end."""
+        resize, done = self._block("resize"), self._block("resized")
+        self.b.cbranch(self.b.icmp_unsigned("!=", delta, number(0)), resize, done)
+        self.b.position_at_end(resize)
+        shrinks = self.b.icmp_signed("<", delta, number(0))
+        place = self.b.add(end, self.b.select(shrinks, delta, number(0)))
+        result = self._call(h.SEG6_ADJUST, self.context, place, delta)
+        self._succeeded(result, "srh_resize_failed")
+        self.b.branch(done)
+        self.b.position_at_end(done)
+
+    def _event(self, edit: p.Emit, packet: _Packet) -> Callable[[], None]:
+        buffer = self._stack(edit.size)
+        evaluator = self._evaluator(packet)
+        store_raw(self.b, buffer, 0, 8, number(edit.index), 0)
+        covered = set(range(8))
+        for item in edit.fields:
+            covered |= set(range(item.offset, item.offset + item.size))
+            if item.size == 16:
+                wide = evaluator.wide(item.value)
+                store_raw(self.b, buffer, item.offset, 8, wide.first, 0)
+                store_raw(self.b, buffer, item.offset + 8, 8, wide.last, 0)
+            else:
+                value = evaluator.narrow(item.value)
+                store_raw(self.b, buffer, item.offset, item.size, value, 0)
+        for gap in sorted(set(range(edit.size)) - covered):
+            store_raw(self.b, buffer, gap, 1, number(0), 0)
+        def act() -> None:
+            with self._line(edit.line):
+                result = self._call(
+                    h.RINGBUF_OUTPUT, self.globals.events, buffer, number(edit.size), number(0)
+                )
+                lost, done = self._block("lost"), self._block("emitted")
+                failed = self.b.icmp_signed("<", result, number(0))
+                self.b.cbranch(failed, lost, done)
+                self.b.position_at_end(lost)
+                # The packet goes on: a slow reader must not stop traffic.
+                self._count(self.plan.error_counter("events_lost"))
+                self.b.branch(done)
+                self.b.position_at_end(done)
+
+        return act
+
+    # ---- verdicts ---------------------------------------------------------------------------
+
+    def _verdict(self, verdict: p.Verdict, packet: _Packet) -> Callable[[], int]:
+        evaluator = self._evaluator(packet)
+        match verdict:
+            case p.Return(_, code):
+                return lambda: code
+            case p.Action(_, action, _, argument):
+                size = 16 if argument.bits == 128 else 4
+                buffer = self._stack(size)
+                if size == 16:
+                    wide = evaluator.wide(argument)
+                    store_raw(self.b, buffer, 0, 8, wide.first, 0)
+                    store_raw(self.b, buffer, 8, 8, wide.last, 0)
+                else:
+                    store_raw(self.b, buffer, 0, 4, evaluator.narrow(argument), 0)
+
+                def act() -> int:
+                    result = self._call(
+                        h.SEG6_ACTION, self.context, number(action), buffer, number(size)
+                    )
+                    self._succeeded(result, "action_failed")
+                    return BPF_REDIRECT
+
+                return act
+            case p.Encap(_, length, cells):
+                srh = self._stack(length)
+                fill(self.b, srh, cells, 0, evaluator, None, 0)
+
+                def push() -> int:
+                    result = self._call(
+                        h.PUSH_ENCAP,
+                        self.context,
+                        number(BPF_LWT_ENCAP_SEG6),
+                        srh,
+                        number(length),
+                    )
+                    self._succeeded(result, "encap_failed")
+                    return BPF_LWT_REROUTE
+
+                return push
+
+
+def _writes_srh(edit: p.Edit) -> bool:
+    return isinstance(edit, p.Store) and edit.region == v.SRH
+
+
+class _Callee:
+    """What IRBuilder.call wants of a function, for an address with a signature."""
+
+    def __init__(self, address: Any, signature: ir.FunctionType) -> None:
+        self.address = address
+        self.function_type = signature
+        self.type = PTR
+        self.calling_convention = ""
+
+    def get_reference(self) -> str:
+        """How the address is written in IR."""
+        return str(self.address.get_reference())

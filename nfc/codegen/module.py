@@ -1,0 +1,134 @@
+"""The LLVM module of one function: its maps, its params, its licence, its code."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from nfc.codegen.debuginfo import DebugInfo
+from nfc.codegen.function import FunctionEmitter, Globals
+from nfc.codegen.target import Target
+from nfc.manifest import EVENTS_MAP, PARAMS_SECTION, STATS_MAP, Manifest
+from nfc.plan.plan import Plan
+from nfc.syntax.source import Source
+
+TRIPLE = "bpfel"
+LAYOUT = "e-m:e-p:64:64-i64:64-i128:128-n32:64-S128"
+LICENSE = b"GPL\0"  # most helpers that routing needs are GPL only
+# uapi/linux/bpf.h, enum bpf_map_type
+PERCPU_ARRAY, RINGBUF = 6, 27
+EVENTS_BYTES = 256 * 1024  # a power of two and whole pages (ringbuf_map_alloc)
+# libbpf's names, src/libbpf.c section_defs: exact, without a suffix
+SECTIONS = {
+    "endpoint": "lwt_seg6local",
+    "in": "lwt_in",
+    "out": "lwt_out",
+    "xmit": "lwt_xmit",
+}
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One function to be put into a module."""
+
+    plan: Plan
+    manifest: Manifest
+
+
+def build_module(unit: Unit, source: Source, target: Target) -> ir.Module:
+    """The LLVM IR of one function."""
+    module = ir.Module(name=source.base_name)
+    module.triple = TRIPLE
+    module.data_layout = LAYOUT
+    debug = DebugInfo(module, source)
+    globals_ = Globals(
+        stats=_stats(module, debug, unit.manifest),
+        events=_events(module, debug, unit.manifest) if unit.manifest.events else None,
+        params=_params(module, debug, unit) if unit.plan.params_size else None,
+    )
+    function = FunctionEmitter(module, unit.plan, globals_, debug, target).emit()
+    function.section = SECTIONS[unit.plan.hook]
+    _license(module)
+    debug.finish()
+    return module
+
+
+def _variable(
+    module: ir.Module, name: str, content: ir.Constant, section: str, align: int
+) -> ir.GlobalVariable:
+    variable = ir.GlobalVariable(module, content.type, name)
+    variable.initializer = content
+    variable.section = section
+    variable.align = align
+    variable.type = ir.PointerType()  # llvmlite still gives it a typed pointer
+    return variable
+
+
+def _bytes(data: bytes) -> ir.Constant:
+    return ir.Constant(ir.ArrayType(ir.IntType(8), len(data)), bytearray(data))
+
+
+def _map(
+    module: ir.Module, debug: DebugInfo, name: str, members: list[tuple[str, object]]
+) -> ir.GlobalVariable:
+    """A map the way libbpf reads it: a struct of pointers whose types say everything.
+
+    A number n is a pointer to int[n] (libbpf's __uint), a type a pointer to it (__type).
+    """
+    type_ = ir.LiteralStructType([ir.PointerType()] * len(members))
+    variable = _variable(module, name, ir.Constant(type_, None), ".maps", 8)
+    fields = []
+    for i, (member, what) in enumerate(members):
+        shown = debug.array(debug.integer("int", 32), what, 32) if isinstance(what, int) else what
+        fields.append((member, debug.pointer(shown), 8 * i, 8))
+    debug.variable(variable, debug.struct("", fields, 8 * len(members)))
+    return variable
+
+
+def _stats(module: ir.Module, debug: DebugInfo, manifest: Manifest) -> ir.GlobalVariable:
+    u64 = debug.named("u64", 8)
+    fields = [(counter.name, u64, 8 * i, 8) for i, counter in enumerate(manifest.counters)]
+    value = debug.struct("nfc_stats", fields, 8 * len(fields))
+    return _map(
+        module,
+        debug,
+        STATS_MAP,
+        [
+            ("type", PERCPU_ARRAY),
+            ("max_entries", 1),
+            ("key", debug.integer("unsigned int", 32)),
+            ("value", value),
+        ],
+    )
+
+
+def _events(module: ir.Module, debug: DebugInfo, manifest: Manifest) -> ir.GlobalVariable:
+    return _map(
+        module, debug, EVENTS_MAP, [("type", RINGBUF), ("max_entries", EVENTS_BYTES)]
+    )
+
+
+def _params(module: ir.Module, debug: DebugInfo, unit: Unit) -> ir.GlobalVariable:
+    """The params' two copies, both with the defaults; see nfc.manifest."""
+    copy = unit.plan.params_default
+    content = struct.pack("<Q", 0) + copy + copy
+    variable = _variable(module, "params", _bytes(content), PARAMS_SECTION, 8)
+    fields = [
+        (p.field.name, debug.named(p.field.type, p.field.size), p.field.offset, p.field.size)
+        for p in unit.manifest.params
+    ]
+    struct_type = debug.struct("nfc_params", fields, unit.plan.params_size)
+    both = debug.array(struct_type, 2, unit.plan.params_size * 8)
+    whole = debug.struct(
+        "nfc_params_copies",
+        [("active", debug.named("u64", 8), 0, 8), ("copies", both, 8, 2 * len(copy))],
+        len(content),
+    )
+    debug.variable(variable, whole)
+    return variable
+
+
+def _license(module: ir.Module) -> None:
+    _variable(module, "_license", _bytes(LICENSE), "license", 1)

@@ -1,0 +1,205 @@
+"""The compiler as one call: from a file and a target to objects with their manifests."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from nfc.codegen.target import DEFAULT, Target, parse_target
+from nfc.errors import NfcError, UsageError
+from nfc.manifest import Counter, Event, Field, Manifest, Param
+from nfc.plan import values as v
+from nfc.plan.lower import lower
+from nfc.plan.passes import run
+from nfc.plan.plan import Plan
+from nfc.plan.uses import body_values, guard_values
+from nfc.sema import typed, types
+from nfc.sema.analyse import analyse_tree
+from nfc.syntax import tree
+from nfc.syntax.diagnostics import Diagnostic, Diagnostics, SourceErrors, nearest
+from nfc.syntax.parser import parse
+from nfc.syntax.source import Source, Span
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """One function, compiled as far as asked: each stage is made when it is first wanted."""
+
+    function: typed.Function
+    plan: Plan
+    manifest: Manifest
+    source: Source
+    target: Target
+
+    @cached_property
+    def llvm(self) -> str:
+        """LLVM IR as text."""
+        return str(self._module())
+
+    def _module(self) -> object:
+        from nfc.codegen.module import Unit, build_module  # llvmlite takes 50 ms to import
+
+        return build_module(Unit(self.plan, self.manifest), self.source, self.target)
+
+    @cached_property
+    def object(self) -> bytes:
+        """The ELF object. Same source, target and version of nfc: same bytes."""
+        from nfc.bpf.strip import strip
+        from nfc.codegen.emit import emit_object
+
+        return strip(emit_object(self._module(), self.target))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """A whole file: its tree, its typed program, its functions, its warnings."""
+
+    source: Source
+    tree: tree.File
+    program: typed.Program
+    functions: tuple[Compiled, ...]
+    warnings: tuple[Diagnostic, ...]
+
+    def function(self, name: str | None) -> Compiled:
+        """The function of that name; None: the only one. Raises UsageError."""
+        names = [f.function.name for f in self.functions]
+        if name is None:
+            if len(self.functions) == 1:
+                return self.functions[0]
+            if not names:
+                raise UsageError(f"{self.source.name} declares no function")
+            raise UsageError(
+                f"{self.source.name} has {len(names)} functions: {', '.join(names)}",
+                hint="say which with --function",
+            )
+        for function in self.functions:
+            if function.function.name == name:
+                return function
+        raise UsageError(
+            f"{self.source.name} has no function '{name}'",
+            hint=nearest(name, names) or f"its functions: {', '.join(names) or 'none'}",
+        )
+
+
+def compile_file(path: Path, kernel: str = DEFAULT) -> Compilation:
+    """Compile a file for a kernel version. Raises SourceErrors, NfcError, UsageError."""
+    target = parse_target(kernel)
+    source = Source.read(path)
+    diagnostics = Diagnostics()
+    file = parse(source, diagnostics)
+    program = analyse_tree(file, path, diagnostics)
+    if program is None:
+        raise SourceErrors(diagnostics.sorted())
+    functions = []
+    for function in program.functions:
+        plan = run(lower(function, program))
+        check_target(function, plan, target, diagnostics)
+        manifest = make_manifest(program, function, plan, target)
+        functions.append(Compiled(function, plan, manifest, source, target))
+    diagnostics.check()
+    return Compilation(source, file, program, tuple(functions), tuple(diagnostics.sorted()))
+
+
+def check_target(
+    function: typed.Function, plan: Plan, target: Target, diagnostics: Diagnostics
+) -> None:
+    """Refuse at its source line what the target kernel does not have."""
+    for rule, planned in zip(function.rules, plan.rules, strict=True):
+        values = (*guard_values(planned), *body_values(planned))
+        if any(isinstance(x, v.Clock) for x in values) and not target.has_tai:
+            diagnostics.error(
+                _span_of(rule, typed.Now),
+                f"kernel {target.name} has no clock that routers can share",
+                "now() reads TAI, which programs can from kernel 6.1 on (bpf_ktime_get_tai_ns)",
+            )
+        emits = [e for e in rule.edits if isinstance(e, typed.Emit)]
+        if emits and not target.has_ringbuf:
+            diagnostics.error(
+                emits[0].span,
+                f"kernel {target.name} has no ring buffer to emit events into",
+                "ring buffers came with kernel 5.8",
+            )
+
+
+def _span_of(rule: typed.Rule, kind: type) -> Span:
+    """Where a kind of expression first stands in a rule."""
+    waiting: list[object] = [rule]
+    found: list[Span] = []
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, kind):
+            found.append(item.span)  # type: ignore[attr-defined]
+        if isinstance(item, Sequence) and not isinstance(item, str | bytes):
+            waiting.extend(item)
+        elif hasattr(item, "__dataclass_fields__") and not isinstance(item, Span):
+            waiting.extend(getattr(item, name) for name in item.__dataclass_fields__)
+    return min(found, key=lambda s: s.start) if found else rule.span
+
+
+def make_manifest(
+    program: typed.Program, function: typed.Function, plan: Plan, target: Target
+) -> Manifest:
+    """What deploying, setting params and decoding events need to know."""
+    emitted = {e.event.name for r in function.rules for e in r.edits if isinstance(e, typed.Emit)}
+    params = tuple(
+        Param(
+            Field(p.name, type_name(p.type), p.offset, types.memory_size(p.type)),
+            value_text(p.type, p.default),
+        )
+        for p in program.params
+    )
+    events = tuple(
+        Event(
+            e.name,
+            e.index,
+            tuple(Field(f.name, type_name(f.type), f.offset, f.size) for f in e.fields),
+            e.size,
+        )
+        for e in program.events
+        if e.name in emitted
+    )
+    rules = [
+        Counter(f"rule_{i + 1}_line_{rule.span.line}", "rule", _drops(rule), rule.span.line)
+        for i, rule in enumerate(function.rules)
+    ]
+    errors = [
+        Counter(name, "lost" if name == "events_lost" else "error", name != "events_lost", 0)
+        for name in plan.errors
+    ]
+    return Manifest(
+        function=function.name,
+        hook=function.hook,
+        source=program.name,
+        kernel=target.name,
+        params=params,
+        params_size=program.params_size,
+        events=events,
+        counters=(*rules, *errors),
+    )
+
+
+def _drops(rule: typed.Rule) -> bool:
+    return isinstance(rule.verdict, typed.Drop)
+
+
+def type_name(type_: types.Type) -> str:
+    """A type's name outside the language: enums are plain integers there."""
+    return f"u{type_.bits}" if isinstance(type_, types.Enum) else str(type_)
+
+
+def value_text(type_: types.Type, value: int) -> str:
+    """A value as an operator writes it."""
+    match type_:
+        case types.Ipv6():
+            return str(ipaddress.IPv6Address(value))
+        case types.Bool():
+            return "true" if value else "false"
+        case types.Duration():
+            return f"{value}ns"
+    return str(value)
+
+
+__all__ = ["Compilation", "Compiled", "NfcError", "compile_file"]
