@@ -1,0 +1,34 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint format demo wheel lock clean
+
+help: ## Print this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+setup: ## Make .venv and install the tools that the tests need (a no-op when up to date)
+	@scripts/setup test
+
+test: lint ## Lint, then run every test (T="tests/bpf -k name": only these; as root: kernel tests too)
+	@.venv/bin/python -m pytest $(T)
+
+lint: setup ## Check style and types
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+
+format: setup ## Rewrite the sources in the project's style
+	@.venv/bin/ruff check --select I --fix
+	@.venv/bin/ruff format
+
+demo: ## Compile a function, load it onto a real route, send packets through it (root)
+	@scripts/setup demo
+	@.venv/bin/nfc demo
+
+wheel: setup ## Build the wheel into dist/
+	@.venv/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --no-index -w dist .
+
+lock: ## Write requirements.lock from pyproject.toml
+	@scripts/lock
+
+clean: ## Remove what the targets made, .venv too
+	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
