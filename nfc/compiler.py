@@ -5,11 +5,11 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from nfc.codegen.target import DEFAULT, Target, parse_target
-from nfc.errors import NfcError, UsageError
+from nfc.errors import UsageError
 from nfc.manifest import Counter, Event, Field, Manifest, Param
 from nfc.plan import values as v
 from nfc.plan.lower import lower
@@ -26,31 +26,11 @@ from nfc.syntax.source import Source, Span
 
 @dataclass(frozen=True)
 class Compiled:
-    """One function, compiled as far as asked: each stage is made when it is first wanted."""
+    """One function, planned for a target and described."""
 
     function: typed.Function
     plan: Plan
     manifest: Manifest
-    source: Source
-    target: Target
-
-    @cached_property
-    def llvm(self) -> str:
-        """LLVM IR as text."""
-        return str(self._module())
-
-    def _module(self) -> object:
-        from nfc.codegen.module import Unit, build_module  # llvmlite takes 50 ms to import
-
-        return build_module(Unit(self.plan, self.manifest), self.source, self.target)
-
-    @cached_property
-    def object(self) -> bytes:
-        """The ELF object. Same source, target and version of nfc: same bytes."""
-        from nfc.bpf.strip import strip
-        from nfc.codegen.emit import emit_object
-
-        return strip(emit_object(self._module(), self.target))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -58,10 +38,37 @@ class Compilation:
     """A whole file: its tree, its typed program, its functions, its warnings."""
 
     source: Source
+    target: Target
     tree: tree.File
     program: typed.Program
     functions: tuple[Compiled, ...]
     warnings: tuple[Diagnostic, ...]
+
+    def llvm(self, functions: Sequence[Compiled]) -> str:
+        """LLVM IR of functions at different hooks, as text."""
+        return str(self._module(functions))
+
+    def object(self, functions: Sequence[Compiled]) -> bytes:
+        """The ELF object of functions at different hooks: same source, target and version of
+        nfc, same bytes."""
+        from nfc.bpf.strip import strip
+        from nfc.codegen.emit import emit_object
+
+        return strip(emit_object(self._module(functions), self.target))
+
+    def _module(self, functions: Sequence[Compiled]) -> Any:
+        from nfc.codegen.module import Unit, build_module  # llvmlite is slow to import
+
+        units = [Unit(f.plan, f.manifest) for f in functions]
+        return build_module(units, self.source, self.target)
+
+    def objects(self) -> list[tuple[Compiled, ...]]:
+        """The functions as they go into objects that stock tools can load: all in one while
+        each has a hook of its own, else each in its own."""
+        hooks = [f.function.hook for f in self.functions]
+        if len(set(hooks)) == len(hooks):
+            return [self.functions] if self.functions else []
+        return [(f,) for f in self.functions]
 
     def function(self, name: str | None) -> Compiled:
         """The function of that name; None: the only one. Raises UsageError."""
@@ -98,9 +105,9 @@ def compile_file(path: Path, kernel: str = DEFAULT) -> Compilation:
         plan = run(lower(function, program))
         check_target(function, plan, target, diagnostics)
         manifest = make_manifest(program, function, plan, target)
-        functions.append(Compiled(function, plan, manifest, source, target))
+        functions.append(Compiled(function, plan, manifest))
     diagnostics.check()
-    return Compilation(source, file, program, tuple(functions), tuple(diagnostics.sorted()))
+    return Compilation(source, target, file, program, tuple(functions), tuple(diagnostics.sorted()))
 
 
 def check_target(
@@ -201,5 +208,3 @@ def value_text(type_: types.Type, value: int) -> str:
             return f"{value}ns"
     return str(value)
 
-
-__all__ = ["Compilation", "Compiled", "NfcError", "compile_file"]

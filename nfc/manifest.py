@@ -13,7 +13,6 @@ from dataclasses import dataclass
 # word, so that a packet sees all of the old values or all of the new.
 PARAMS_SECTION = ".data"
 PARAMS_ACTIVE_SIZE = 8
-STATS_MAP = "stats"  # per-CPU array, one entry: the u64 counters of `Manifest.counters`
 EVENTS_MAP = "events"  # ring buffer; every record begins with a u64 that is the event's index
 
 
@@ -77,3 +76,8 @@ class Manifest:
     params_size: int  # of one copy, bytes
     events: tuple[Event, ...]
     counters: tuple[Counter, ...]
+
+    @property
+    def stats_map(self) -> str:
+        """Name of the per-CPU array whose one entry is the u64 counters, in order."""
+        return f"{self.function}_stats"

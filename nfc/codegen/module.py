@@ -1,8 +1,9 @@
-"""The LLVM module of one function: its maps, its params, its licence, its code."""
+"""The LLVM module of an object: maps, params, licence, and one function for each hook."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
@@ -10,7 +11,7 @@ from llvmlite import ir
 from nfc.codegen.debuginfo import DebugInfo
 from nfc.codegen.function import FunctionEmitter, Globals
 from nfc.codegen.target import Target
-from nfc.manifest import EVENTS_MAP, PARAMS_SECTION, STATS_MAP, Manifest
+from nfc.manifest import EVENTS_MAP, PARAMS_SECTION, Manifest
 from nfc.plan.plan import Plan
 from nfc.syntax.source import Source
 
@@ -37,20 +38,25 @@ class Unit:
     manifest: Manifest
 
 
-def build_module(unit: Unit, source: Source, target: Target) -> ir.Module:
-    """The LLVM IR of one function."""
+def build_module(units: Sequence[Unit], source: Source, target: Target) -> ir.Module:
+    """The LLVM IR of functions of one file, each at a hook of its own.
+
+    They share the params and the ring buffer; each has its own counters.
+    """
     module = ir.Module(name=source.base_name)
     module.triple = TRIPLE
     module.data_layout = LAYOUT
     debug = DebugInfo(module, source)
-    globals_ = Globals(
-        stats=_stats(module, debug, unit.manifest),
-        events=_events(module, debug, unit.manifest) if unit.manifest.events else None,
-        params=_params(module, debug, unit) if unit.plan.params_size else None,
-    )
-    function = FunctionEmitter(module, unit.plan, globals_, debug, target).emit()
-    function.section = SECTIONS[unit.plan.hook]
-    _license(module)
+    has_events = any(unit.manifest.events for unit in units)
+    events = _map(
+        module, debug, EVENTS_MAP, [("type", RINGBUF), ("max_entries", EVENTS_BYTES)]
+    ) if has_events else None
+    params = _params(module, debug, units[0]) if units[0].plan.params_size else None
+    for unit in units:
+        globals_ = Globals(_stats(module, debug, unit.manifest), events, params)
+        function = FunctionEmitter(module, unit.plan, globals_, debug, target).emit()
+        function.section = SECTIONS[unit.plan.hook]
+    _variable(module, "_license", _bytes(LICENSE), "license", 1)
     debug.finish()
     return module
 
@@ -90,23 +96,17 @@ def _map(
 def _stats(module: ir.Module, debug: DebugInfo, manifest: Manifest) -> ir.GlobalVariable:
     u64 = debug.named("u64", 8)
     fields = [(counter.name, u64, 8 * i, 8) for i, counter in enumerate(manifest.counters)]
-    value = debug.struct("nfc_stats", fields, 8 * len(fields))
+    value = debug.struct(manifest.stats_map, fields, 8 * len(fields))
     return _map(
         module,
         debug,
-        STATS_MAP,
+        manifest.stats_map,
         [
             ("type", PERCPU_ARRAY),
             ("max_entries", 1),
             ("key", debug.integer("unsigned int", 32)),
             ("value", value),
         ],
-    )
-
-
-def _events(module: ir.Module, debug: DebugInfo, manifest: Manifest) -> ir.GlobalVariable:
-    return _map(
-        module, debug, EVENTS_MAP, [("type", RINGBUF), ("max_entries", EVENTS_BYTES)]
     )
 
 
@@ -128,7 +128,3 @@ def _params(module: ir.Module, debug: DebugInfo, unit: Unit) -> ir.GlobalVariabl
     )
     debug.variable(variable, whole)
     return variable
-
-
-def _license(module: ir.Module) -> None:
-    _variable(module, "_license", _bytes(LICENSE), "license", 1)

@@ -155,6 +155,20 @@ def find_srh(builder: ir.IRBuilder, data: ir.Value, end: ir.Value) -> Srh:
     return Srh(found, results[0], results[1], results[2], results[3])
 
 
+def _mask_below(builder: ir.IRBuilder, value: ir.Value, limit: int) -> ir.Value:
+    """All ones where `value` (below 2^63) is less than `limit`, else zero; without a branch."""
+    return builder.ashr(builder.sub(value, number(limit)), number(63))
+
+
+def _choose(
+    builder: ir.IRBuilder, mask: ir.Value, there: ir.Value, elsewhere: ir.Value
+) -> ir.Value:
+    """`there` where the mask is all ones, `elsewhere` where it is zero; without a branch."""
+    return builder.or_(
+        builder.and_(there, mask), builder.and_(elsewhere, builder.not_(mask))
+    )
+
+
 def walk_tlvs(
     builder: ir.IRBuilder,
     data: ir.Value,
@@ -203,24 +217,24 @@ def walk_tlvs(
     length = load_raw(builder, pointer, 1, 1)
     size = builder.add(length, number(2))
     following = builder.add(offset, size)
-    padding = builder.icmp_unsigned("==", type_, number(PADN))
-    new_tail = builder.select(padding, tail, following)
+    # No branches: every one would double the paths that the verifier follows, an iteration.
+    padding = _mask_below(builder, builder.xor(type_, number(PADN)), 1)
+    new_tail = _choose(builder, padding, tail, following) if tail_wanted else tail
     new_slots = []
     for search, slot in zip(searches, slots, strict=True):
-        hit = builder.and_(
-            builder.icmp_unsigned("==", type_, number(search.type)),
-            builder.icmp_unsigned(">=", size, number(search.size)),
-        )
-        free = builder.icmp_unsigned("==", slot, number(0))
-        new_slots.append(builder.select(builder.and_(hit, free), offset, slot))
+        right = _mask_below(builder, builder.xor(type_, number(search.type)), 1)
+        short = _mask_below(builder, size, search.size)
+        free = _mask_below(builder, slot, 1)
+        hit = builder.and_(builder.and_(right, free), builder.not_(short))
+        new_slots.append(builder.or_(slot, builder.and_(offset, hit)))
     counted = builder.add(count, number(1))
     if tail_wanted or not searches:
         builder.branch(block["next"])
     else:
-        missing = None
+        absent: ir.Value = number(0)
         for slot in new_slots:
-            absent = builder.icmp_unsigned("==", slot, number(0))
-            missing = absent if missing is None else builder.or_(missing, absent)
+            absent = builder.or_(absent, _mask_below(builder, slot, 1))
+        missing = builder.icmp_unsigned("!=", absent, number(0))
         builder.cbranch(missing, block["next"], block["done"])
     body_end = builder.block
 
