@@ -1,0 +1,47 @@
+"""IPv6, SRH, TLV, UDP and ICMPv6 as values and bytes, and captures of them.
+
+Start at `build` to write packets, `chain` to read them, `view` to look at them, `pcap` for
+files. Segments are in TRAVEL ORDER everywhere (see `segments`).
+"""
+
+from nfc.packet.base import AUTO, Address, PacketError, address
+from nfc.packet.build import icmp, ip, packet, srh, udp
+from nfc.packet.chain import Header, Packet, decode, encode
+from nfc.packet.ipv6 import Extension, IPv6
+from nfc.packet.segments import SRH
+from nfc.packet.tlvs import HMAC, TLV, AnyTLV, Junk, Pad1, PadN, padding, tlv
+from nfc.packet.transport import UDP, ICMPv6
+from nfc.packet.view import Field, diff, fields, show
+
+__all__ = [
+    "AUTO",
+    "HMAC",
+    "SRH",
+    "TLV",
+    "UDP",
+    "Address",
+    "AnyTLV",
+    "Extension",
+    "Field",
+    "Header",
+    "ICMPv6",
+    "IPv6",
+    "Junk",
+    "Packet",
+    "PacketError",
+    "Pad1",
+    "PadN",
+    "address",
+    "decode",
+    "diff",
+    "encode",
+    "fields",
+    "icmp",
+    "ip",
+    "packet",
+    "padding",
+    "show",
+    "srh",
+    "tlv",
+    "udp",
+]

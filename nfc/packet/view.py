@@ -1,0 +1,203 @@
+"""A packet's bytes as a flat list of named fields; `show` and `diff` are two readings of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+from typing import Final
+
+from nfc.packet.base import AUTO, Layout, PacketError, size, unpack
+from nfc.packet.chain import Header, Packet, decode, true_checksum
+from nfc.packet.ipv6 import PROTOCOL_NAMES, Extension
+from nfc.packet.segments import SRH
+from nfc.packet.tlvs import HMAC, AnyTLV, Junk, Pad1
+
+TLV_LAYOUT: Final[Layout] = (("type", 8), ("length", 8))
+HMAC_LAYOUT: Final[Layout] = (("d", 1), ("reserved", 15), ("key_id", 32))
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field: the header it is in, its place (`offset`, `length` in bytes), its value.
+
+    Fields narrower than a byte share it: `offset` is the byte where they begin, and `length`
+    the bytes they touch. `value` is the number, or the bytes of a variable field.
+    """
+
+    header: str
+    name: str
+    offset: int
+    length: int
+    value: int | bytes
+    text: str
+
+
+def fields(packet: Packet) -> tuple[Field, ...]:
+    """Every field of the packet in wire order; between them they cover every byte."""
+    data = packet.encode()
+    found: list[Field] = []
+    seen: dict[str, int] = {}
+    offset = 0
+    for header in packet.headers:
+        seen[header.KIND] = seen.get(header.KIND, 0) + 1
+        title = header.KIND if seen[header.KIND] == 1 else f"{header.KIND} #{seen[header.KIND]}"
+        offset = _header(found, title, header, data, offset)
+    true = true_checksum(packet.headers, packet.payload)
+    if true != AUTO and found[-1].value != true:
+        last = found[-1]
+        note = f"{last.text} (wrong: should be {true:#06x})"
+        found[-1] = Field(last.header, last.name, last.offset, last.length, last.value, note)
+    for name, rest in (("payload", packet.payload), ("trailer", packet.trailer)):
+        if rest:
+            found.append(_bytes(name, "bytes", rest, offset))
+            offset += len(rest)
+    return tuple(found)
+
+
+def hexdump(data: bytes, base: int = 0) -> Iterator[str]:
+    """Lines of 16 bytes with their offset, in hexadecimal."""
+    for at in range(0, len(data), 16):
+        yield f"{base + at:5d}  {data[at : at + 16].hex(' ')}"
+
+
+def show(data: bytes) -> str:
+    """A dissection to read: a line a field, headers set off by their names and places.
+
+    Works on any bytes: what is not a packet is dumped in hexadecimal, with the reason.
+    """
+    try:
+        packet = decode(data)
+    except PacketError as error:
+        return "\n".join([f"not an IPv6 packet ({len(data)} bytes): {error}", *hexdump(data)])
+    lines = []
+    header = ""
+    for field in fields(packet):
+        if field.header != header:
+            header = field.header
+            lines.append(f"{header} @{field.offset}")
+        if isinstance(field.value, bytes) and len(field.value) > 16:
+            lines.append(f"  {field.name:<15} {len(field.value)} bytes")
+            lines.extend(f"    {line}" for line in hexdump(field.value, field.offset))
+        else:
+            lines.append(f"  {field.name:<15} {field.text}")
+    if packet.problem:
+        lines.append(f"problem: {packet.problem}")
+    return "\n".join(lines)
+
+
+def diff(expected: bytes, got: bytes) -> str:
+    """How two packets differ, field by field; "" if, and only if, they are the same bytes."""
+    if expected == got:
+        return ""
+    left, right = _by_name(expected), _by_name(got)
+    lines = []
+    for key in [*left, *(key for key in right if key not in left)]:
+        want, have = left.get(key), right.get(key)
+        if want is not None and have is not None:
+            if want.value == have.value:
+                continue
+            place = _first_difference(want, have)
+            lines += [f"{key}{place}", f"  expected {want.text}", f"  got      {have.text}"]
+        elif want is not None:
+            lines.append(f"{key} is missing: expected {want.text}")
+        elif have is not None:
+            lines.append(f"{key} is not expected: got {have.text}")
+    if len(expected) != len(got):
+        lines.append(f"length: expected {len(expected)} bytes, got {len(got)}")
+    return "\n".join(lines)
+
+
+def _by_name(data: bytes) -> dict[str, Field]:
+    try:
+        return {f"{f.header} {f.name}": f for f in fields(decode(data))}
+    except PacketError:
+        return {"bytes": _bytes("bytes", "", data, 0)}
+
+
+def _first_difference(want: Field, have: Field) -> str:
+    """Where two long values part, in bytes from the start of each."""
+    if not isinstance(want.value, bytes) or not isinstance(have.value, bytes):
+        return ""
+    pairs = zip(want.value, have.value, strict=False)
+    shorter = min(len(want.value), len(have.value))
+    return f", from its byte {next((i for i, (a, b) in enumerate(pairs) if a != b), shorter)}"
+
+
+def _header(found: list[Field], title: str, header: Header, data: bytes, offset: int) -> int:
+    """Append the fields of one header; returns where the next begins."""
+    offset = _layout(found, title, header.LAYOUT, data, offset)
+    if isinstance(header, Extension):
+        found.append(_bytes(title, "body", header.body, offset))
+        return offset + len(header.body)
+    if not isinstance(header, SRH):
+        return offset
+    for index in range(len(header.segments)):
+        segment = header.segments[-1 - index]
+        active = "  <- segments_left" if index == header.segments_left else ""
+        text = f"{segment}{active}"
+        found.append(Field(title, f"segment[{index}]", offset, 16, int(segment), text))
+        offset += 16
+    for index, item in enumerate(header.tlvs):
+        offset = _tlv(found, f"{title} TLV[{index}]", item, data, offset)
+    return offset
+
+
+def _tlv(found: list[Field], title: str, item: AnyTLV, data: bytes, offset: int) -> int:
+    stop = offset + len(item.encode())
+    if isinstance(item, Pad1):
+        found.append(Field(title, "type", offset, 1, 0, "0 (Pad1)"))
+    elif isinstance(item, Junk):
+        found.append(_bytes(title, "not a TLV", item.data, offset))
+    else:
+        offset = _layout(found, title, TLV_LAYOUT, data, offset)
+        name = "value"
+        if isinstance(item, HMAC):
+            offset = _layout(found, title, HMAC_LAYOUT, data, offset)
+            name = "digest"
+        if stop > offset:
+            found.append(_bytes(title, name, data[offset:stop], offset))
+    return stop
+
+
+def _layout(found: list[Field], title: str, layout: Layout, data: bytes, offset: int) -> int:
+    """Append the fields of a layout; returns the offset behind it."""
+    bit = 0
+    for name, value in unpack(layout, data, offset).items():
+        bits = dict(layout)[name]
+        first, last = offset + bit // 8, offset + (bit + bits - 1) // 8
+        text = _FORMAT.get(name, str)(value)
+        found.append(Field(title, name, first, last - first + 1, value, text))
+        bit += bits
+    return offset + size(layout)
+
+
+def _bytes(header: str, name: str, value: bytes, offset: int) -> Field:
+    text = f"{len(value)} bytes: {value[:32].hex(' ')}{' ...' if len(value) > 32 else ''}"
+    return Field(header, name, offset, len(value), value, text)
+
+
+def _hex(value: int) -> str:
+    return f"{value:#06x}"
+
+
+def _protocol(value: int) -> str:
+    return f"{value} ({PROTOCOL_NAMES[value]})" if value in PROTOCOL_NAMES else str(value)
+
+
+def _address(value: int) -> str:
+    return str(IPv6Address(value))
+
+
+# How a number reads; by field name, since a name means one thing in every layout.
+_FORMAT: Final[dict[str, Callable[[int], str]]] = {
+    "src": _address,
+    "dst": _address,
+    "next_header": _protocol,
+    "traffic_class": lambda value: f"{value:#04x}",
+    "flow_label": lambda value: f"{value:#07x}",
+    "flags": lambda value: f"{value:#04x}",
+    "tag": _hex,
+    "checksum": _hex,
+    "key_id": lambda value: f"{value:#010x}",
+}
