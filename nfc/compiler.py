@@ -207,4 +207,3 @@ def value_text(type_: types.Type, value: int) -> str:
         case types.Duration():
             return f"{value}ns"
     return str(value)
-

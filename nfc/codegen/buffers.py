@@ -63,9 +63,7 @@ def fill(
     _constants(builder, base, known, phase)
 
 
-def _constants(
-    builder: ir.IRBuilder, base: ir.Value, known: dict[int, int], phase: int
-) -> None:
+def _constants(builder: ir.IRBuilder, base: ir.Value, known: dict[int, int], phase: int) -> None:
     """Store known bytes, in the largest aligned pieces that are wholly known."""
     done: set[int] = set()
     for offset in sorted(known):
@@ -123,7 +121,9 @@ def _computed(
         if piece.value is None:
             keep_mask |= ((1 << piece.bits) - 1) << left
             continue
-        total = builder.or_(total, _placed(builder, evaluator, piece.value, piece.shift, piece.bits, left))
+        total = builder.or_(
+            total, _placed(builder, evaluator, piece.value, piece.shift, piece.bits, left)
+        )
     if keep_mask:
         assert original is not None
         kept: ir.Value = number(0)

@@ -101,9 +101,7 @@ class FunctionEmitter:
 
     def _call(self, helper: h.Helper, *arguments: ir.Value) -> ir.Value:
         types = {"ptr": PTR, "i64": I64}
-        signature = ir.FunctionType(
-            types[helper.result], [types[a] for a in helper.arguments]
-        )
+        signature = ir.FunctionType(types[helper.result], [types[a] for a in helper.arguments])
         address = ir.Constant(I64, helper.number).inttoptr(PTR)
         # A call to a small constant address is how LLVM's BPF target spells a helper call.
         return self.b.call(_Callee(address, signature), arguments)
@@ -376,9 +374,7 @@ class FunctionEmitter:
 
         def act() -> None:
             with self._line(edit.line):
-                result = self._call(
-                    h.SEG6_STORE, self.context, offset, buffer, number(edit.length)
-                )
+                result = self._call(h.SEG6_STORE, self.context, offset, buffer, number(edit.length))
                 self._succeeded(result, "srh_write_failed")
 
         return act
@@ -406,9 +402,7 @@ class FunctionEmitter:
         total = b.add(pad, number(edit.length))
         delta = b.sub(b.add(tlvs.tail, total), srh.end)
         grown = b.add(b.sub(srh.end, srh.offset), delta)
-        self._fail_unless(
-            b.icmp_unsigned("<=", grown, number(MAX_EXTENSION + 8)), "srh_full"
-        )
+        self._fail_unless(b.icmp_unsigned("<=", grown, number(MAX_EXTENSION + 8)), "srh_full")
 
         def act() -> None:
             with self._line(edit.line):
@@ -448,6 +442,7 @@ class FunctionEmitter:
                 store_raw(self.b, buffer, item.offset, item.size, value, 0)
         for gap in sorted(set(range(edit.size)) - covered):
             store_raw(self.b, buffer, gap, 1, number(0), 0)
+
         def act() -> None:
             with self._line(edit.line):
                 result = self._call(

@@ -48,9 +48,11 @@ def build_module(units: Sequence[Unit], source: Source, target: Target) -> ir.Mo
     module.data_layout = LAYOUT
     debug = DebugInfo(module, source)
     has_events = any(unit.manifest.events for unit in units)
-    events = _map(
-        module, debug, EVENTS_MAP, [("type", RINGBUF), ("max_entries", EVENTS_BYTES)]
-    ) if has_events else None
+    events = (
+        _map(module, debug, EVENTS_MAP, [("type", RINGBUF), ("max_entries", EVENTS_BYTES)])
+        if has_events
+        else None
+    )
     params = _params(module, debug, units[0]) if units[0].plan.params_size else None
     for unit in units:
         globals_ = Globals(_stats(module, debug, unit.manifest), events, params)

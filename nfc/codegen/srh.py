@@ -102,9 +102,7 @@ def find_srh(builder: ir.IRBuilder, data: ir.Value, end: ir.Value) -> Srh:
     length = load_raw(builder, header, 1, 1)
     by_8 = builder.shl(builder.add(length, number(1)), number(3))
     by_4 = builder.shl(builder.add(length, number(2)), number(2))
-    size = builder.select(
-        fragment, number(8), builder.select(authentication, by_4, by_8)
-    )
+    size = builder.select(fragment, number(8), builder.select(authentication, by_4, by_8))
     moved = builder.add(offset, size)
     counted = builder.add(count, number(1))
     kind.add_incoming(following, follow)
@@ -131,17 +129,22 @@ def find_srh(builder: ir.IRBuilder, data: ir.Value, end: ir.Value) -> Srh:
     last_entry = load_raw(builder, pointer, 4, 1)
     body = builder.add(srh_offset, number(SRH_FIXED))
     srh_end = builder.add(body, builder.shl(extension, number(3)))
-    tlvs = builder.add(
-        body, builder.shl(builder.add(last_entry, number(1)), number(4))
-    )
+    tlvs = builder.add(body, builder.shl(builder.add(last_entry, number(1)), number(4)))
     right_type = builder.icmp_unsigned("==", type_, number(SRH_TYPE))
     builder.branch(done)
 
     builder.position_at_end(done)
     missing = [start, walk, check, reach, step, at_header, close]
     found = builder.phi(ir.IntType(1), "srh.found")
-    results = [builder.phi(t, n) for t, n in
-               ((ir.PointerType(), "srh"), (I64, "srh.off"), (I64, "srh.end"), (I64, "srh.tlvs"))]
+    results = [
+        builder.phi(t, n)
+        for t, n in (
+            (ir.PointerType(), "srh"),
+            (I64, "srh.off"),
+            (I64, "srh.end"),
+            (I64, "srh.tlvs"),
+        )
+    ]
     found.add_incoming(right_type, parse)
     values = (pointer, srh_offset, srh_end, tlvs)
     for phi, value in zip(results, values, strict=True):
@@ -164,9 +167,7 @@ def _choose(
     builder: ir.IRBuilder, mask: ir.Value, there: ir.Value, elsewhere: ir.Value
 ) -> ir.Value:
     """`there` where the mask is all ones, `elsewhere` where it is zero; without a branch."""
-    return builder.or_(
-        builder.and_(there, mask), builder.and_(elsewhere, builder.not_(mask))
-    )
+    return builder.or_(builder.and_(there, mask), builder.and_(elsewhere, builder.not_(mask)))
 
 
 def walk_tlvs(
@@ -266,5 +267,3 @@ def walk_tlvs(
         out_tail.add_incoming(new_tail, body_end)
         reached.add_incoming(following, body_end)
     return Tlvs(tuple(out_slots), out_tail, reached)
-
-

@@ -44,7 +44,7 @@ class Target:
 
 def parse_target(text: str) -> Target:
     """A target from "6.1", "6.1.55" or "6.1.0-34-amd64". Raises UsageError."""
-    parts = text.split("-")[0].split(".")
+    parts = text.split("-", maxsplit=1)[0].split(".")
     try:
         version = (int(parts[0][:4]), int(parts[1][:4]))
     except (ValueError, IndexError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from llvmlite import ir
 
@@ -27,7 +28,7 @@ class Wide:
     last: ir.Value
 
 
-Computed = ir.Value | Wide
+Computed: TypeAlias = "Any | Wide"  # an LLVM value, or a pair of them
 
 
 def number(value: int) -> ir.Constant:
@@ -107,9 +108,7 @@ def _big_endian(builder: ir.IRBuilder, base: ir.Value, offset: int, length: int)
     total: ir.Value | None = None
     for start, size in chunks(length):
         part = swap(builder, load_raw(builder, base, offset + start, size), size)
-        total = part if total is None else builder.or_(
-            builder.shl(total, number(size * 8)), part
-        )
+        total = part if total is None else builder.or_(builder.shl(total, number(size * 8)), part)
     assert total is not None
     return total
 

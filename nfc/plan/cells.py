@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from nfc.plan.values import Imm, Value
 
@@ -84,10 +85,7 @@ def _split(piece: Piece) -> list[Piece]:
     first = min(-(-piece.bit // 8) * 8, end)
     last = max(end // 8 * 8, first)
     edges = sorted({piece.bit, first, last, end})
-    return [
-        Piece(a, b - a, piece.value, piece.shift + (end - b))
-        for a, b in zip(edges, edges[1:], strict=False)
-    ]
+    return [Piece(a, b - a, piece.value, piece.shift + (end - b)) for a, b in pairwise(edges)]
 
 
 def fill(pieces: Iterable[Piece], start: int, end: int) -> list[Piece]:

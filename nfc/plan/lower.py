@@ -20,6 +20,7 @@ from nfc.plan.plan import (
     SetBits,
     Verdict,
 )
+from nfc.plan.uses import body_values
 from nfc.plan.values import (
     IP,
     SRH,
@@ -39,7 +40,6 @@ from nfc.plan.values import (
     Sample,
     Value,
 )
-from nfc.plan.uses import body_values
 from nfc.sema import typed, types
 
 BPF_OK, BPF_DROP = 0, 2  # uapi/linux/bpf.h
@@ -66,7 +66,7 @@ def lower(function: typed.Function, program: typed.Program) -> Plan:
 
 
 def params_default(program: typed.Program) -> bytes:
-    """One copy of the params with their defaults: machine byte order, addresses in network order."""
+    """One copy of the params with their defaults: machine order, addresses in network order."""
     data = bytearray(program.params_size)
     for param in program.params:
         encoded = encode_value(param.type, param.default)
@@ -161,9 +161,7 @@ class _Lowering:
         count = len(segments)
         used = 8 + 16 * count + sum(t.tlv.size for t in tlvs)
         length = used + padding(used)
-        fixed = struct.pack(
-            ">BBBBBBH", 0, length // 8 - 1, SRH_TYPE, count - 1, count - 1, 0, 0
-        )
+        fixed = struct.pack(">BBBBBBH", 0, length // 8 - 1, SRH_TYPE, count - 1, count - 1, 0, 0)
         pieces = [Piece(0, 64, Imm(64, int.from_bytes(fixed, "big")))]
         # The segment list is written last segment first.
         for i, segment in enumerate(reversed(segments)):

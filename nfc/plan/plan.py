@@ -10,7 +10,7 @@ from nfc.plan.values import Region, Value
 
 @dataclass(frozen=True)
 class Search:
-    """Find the first TLV of `type` that is at least `size` bytes long (type and length included)."""
+    """Find the first TLV of `type` of at least `size` bytes (type and length included)."""
 
     slot: int
     type: int

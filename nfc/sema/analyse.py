@@ -25,11 +25,11 @@ def analyse(source: Source, path: Path, diagnostics: Diagnostics) -> typed.Progr
     return analyse_tree(file, path, diagnostics)
 
 
-def analyse_tree(
-    file: tree.File, path: Path, diagnostics: Diagnostics
-) -> typed.Program | None:
+def analyse_tree(file: tree.File, path: Path, diagnostics: Diagnostics) -> typed.Program | None:
     """As `analyse`, of a file that is parsed already."""
-    scope = declare([file, *modules.load(path, file, diagnostics)], diagnostics)
+    before = len(diagnostics.items)
+    used = modules.load(path, file, diagnostics)
+    scope = declare([file, *used], diagnostics, incomplete=len(diagnostics.items) > before)
     functions = []
     for item in file.items:
         if isinstance(item, tree.Function):

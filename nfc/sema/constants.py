@@ -25,7 +25,7 @@ def evaluate(expr: tree.Expr, type_: types.Type, scope: Scope) -> int | None:
 
 
 def fold(op: str, left: int, right: int, bits: int) -> int:
-    """Unsigned arithmetic in `bits` bits, wrapping; x / 0 = 0 and x % 0 = x (RFC 9669, section 4.1).
+    """Unsigned arithmetic in `bits` bits, wrapping; x / 0 = 0, x % 0 = x (RFC 9669, section 4.1).
 
     A shift by `bits` or more gives 0.
     """

@@ -46,8 +46,8 @@ class Checker:
                 if a is None or b is None:
                     return None
                 return typed.Logic(span, types.Bool(), op, a, b)
-            case tree.Not(span, value):
-                inner = self.condition(value, binds=False)
+            case tree.Not(span, operand):
+                inner = self.condition(operand, binds=False)
                 return None if inner is None else typed.Not(span, types.Bool(), inner)
             case tree.Has():
                 return self._has(expr, binds)
@@ -87,8 +87,8 @@ class Checker:
                 return self._binary(expr, wanted)
             case tree.Compare():
                 return self._compare(expr)
-            case tree.InPrefix(span, value, address, length):
-                inner = self.check(value, types.Ipv6())
+            case tree.InPrefix(span, operand, address, length):
+                inner = self.check(operand, types.Ipv6())
                 if inner is None:
                     return None
                 return typed.InPrefix(span, types.Bool(), inner, address, length)
@@ -100,7 +100,9 @@ class Checker:
         if isinstance(wanted, types.Duration):
             if value == 0:
                 return typed.Const(span, wanted, 0)
-            self._error(span, "a duration needs a unit", f"{value}ms, {value}us, {value}ns, {value}s")
+            self._error(
+                span, "a duration needs a unit", f"{value}ms, {value}us, {value}ns, {value}s"
+            )
             return None
         if isinstance(wanted, types.Timestamp) and value != 0:
             self._error(span, "a timestamp cannot be written as a number, except 0")
@@ -135,7 +137,13 @@ class Checker:
         if name in self.bound:
             self._error(span, f"'{name}' is a TLV; name one of its fields", f"{name}.…")
             return None
-        known = [*scope.consts, *scope.params, *(n for e in scope.enums.values() for n, _ in e.members)]
+        if scope.excused(name):
+            return None
+        known = [
+            *scope.consts,
+            *scope.params,
+            *(n for e in scope.enums.values() for n, _ in e.members),
+        ]
         self._error(span, f"nothing is called '{name}'", nearest(name, known))
         return None
 
@@ -145,7 +153,9 @@ class Checker:
             header = HEADERS[base].get(name)
             if header is None:
                 self._error(
-                    expr.name.span, f"{base} has no field '{name}'", _fields_hint(name, HEADERS[base])
+                    expr.name.span,
+                    f"{base} has no field '{name}'",
+                    _fields_hint(name, HEADERS[base]),
                 )
                 return None
             if not self._allowed(expr.span, base):
@@ -175,7 +185,7 @@ class Checker:
                 f"'{base.text}' must be bound before its fields can be named",
                 f"when srh has {base.text} as {base.text.lower()} {{ … }}",
             )
-        else:
+        elif not self.scope.excused(base.text):
             self._error(
                 base.span,
                 f"nothing is called '{base.text}' here",
@@ -214,15 +224,21 @@ class Checker:
             return None
         tlv = self.scope.tlvs.get(expr.tlv.text)
         if tlv is None:
+            if expr.alias is not None:
+                self.scope.broken.add(expr.alias.text)
+            if self.scope.excused(expr.tlv.text):
+                return None
             self._error(
                 expr.tlv.span,
                 f"there is no TLV '{expr.tlv.text}'",
-                nearest(expr.tlv.text, self.scope.tlvs) or "declare it with tlv, or use a file that does",
+                nearest(expr.tlv.text, self.scope.tlvs)
+                or "declare it with tlv, or use a file that does",
             )
             return None
         if expr.alias is not None:
             alias = expr.alias.text
             if not binds:
+                self.scope.broken.add(alias)
                 self._error(
                     expr.alias.span,
                     f"'{alias}' would not be there in every case",
@@ -267,7 +283,7 @@ class Checker:
             self._error(
                 expr.span,
                 f"'{expr.op}' does not work on a {left.type} and a {right.type}",
-                "timestamps and durations: timestamp - timestamp, timestamp + duration, duration * number"
+                "what works: timestamp - timestamp, timestamp + duration, duration * number"
                 if {type(left.type), type(right.type)} & {types.Timestamp, types.Duration}
                 else None,
             )
@@ -322,7 +338,8 @@ class Checker:
         ):
             limit = (1 << value.type.bits) - 1
             self._error(
-                const.span, f"{const.value} is more than this {value.type} can hold (at most {limit})"
+                const.span,
+                f"{const.value} is more than this {value.type} can hold (at most {limit})",
             )
             return True
         return False
@@ -359,9 +376,12 @@ class Checker:
                 f"cut it with '& {hex((1 << wanted.bits) - 1)}', or widen what it goes into",
             )
             return None
-        if isinstance(have, types.Enum) and isinstance(wanted, types.Int):
-            if have.bits <= wanted.bits:
-                return value
+        if (
+            isinstance(have, types.Enum)
+            and isinstance(wanted, types.Int)
+            and have.bits <= wanted.bits
+        ):
+            return value
         self._error(value.span, f"a {wanted} is needed here, this is a {have}")
         return None
 

@@ -24,7 +24,8 @@ def check_function(item: tree.Function, scope: Scope) -> typed.Function | None:
         diagnostics.error(
             item.hook.span,
             f"there is no hook '{item.hook.text}'",
-            nearest(item.hook.text, ["in", "out", "xmit"]) or "transit functions run at in, out or xmit",
+            nearest(item.hook.text, ["in", "out", "xmit"])
+            or "transit functions run at in, out or xmit",
         )
         return None
     _check_otherwise(item, scope)
@@ -34,7 +35,7 @@ def check_function(item: tree.Function, scope: Scope) -> typed.Function | None:
     for rule in item.rules:
         checker = Checker(scope, hook, elsewhere=elsewhere)
         checked = _rule(rule, checker, hook, scope)
-        elsewhere = {**elsewhere, **{alias: rule.span.line for alias in checker.bound}}
+        elsewhere = {**elsewhere, **dict.fromkeys(checker.bound, rule.span.line)}
         if checked is None:
             complete = False
         else:
@@ -127,7 +128,9 @@ def _set(
     if place.base.text in HEADERS:
         header = HEADERS[place.base.text].get(place.name.text)
         if header is None or not header.writable:
-            writable = [f"{h}.{f.name}" for h, fs in HEADERS.items() for f in fs.values() if f.writable]
+            writable = [
+                f"{h}.{f.name}" for h, fs in HEADERS.items() for f in fs.values() if f.writable
+            ]
             scope.diagnostics.error(
                 place.span,
                 f"{place.base.text}.{place.name.text} cannot be set",
@@ -161,6 +164,8 @@ def _set(
 def _emit(statement: tree.Emit, checker: Checker, scope: Scope) -> typed.Emit | None:
     event = scope.events.get(statement.event.text)
     if event is None:
+        if scope.excused(statement.event.text):
+            return None
         scope.diagnostics.error(
             statement.event.span,
             f"there is no event '{statement.event.text}'",
@@ -173,8 +178,8 @@ def _emit(statement: tree.Emit, checker: Checker, scope: Scope) -> typed.Emit | 
     missing = [name for name in by_name if name not in given]
     if missing:
         scope.diagnostics.error(
-            statement.span, f"{event.name} also has the field{'s' * (len(missing) > 1)} "
-            f"{', '.join(missing)}"
+            statement.span,
+            f"{event.name} also has the field{'s' * (len(missing) > 1)} {', '.join(missing)}",
         )
     values = [given.get(f.name) for f in event.fields]
     if any(v is None for v in values):
@@ -186,6 +191,8 @@ def tlv_value(item: tree.TlvValue, checker: Checker, scope: Scope) -> typed.TlvV
     """A TLV to be built, with its defaults filled in, or None after an error."""
     tlv = scope.tlvs.get(item.tlv.text)
     if tlv is None:
+        if scope.excused(item.tlv.text):
+            return None
         scope.diagnostics.error(
             item.tlv.span,
             f"there is no TLV '{item.tlv.text}'",
@@ -270,7 +277,8 @@ def _table(table: tree.Table, scope: Scope) -> int | None:
         scope.diagnostics.error(
             table.span,
             f"there is no table '{table.text}'",
-            nearest(table.text, [*TABLES, *scope.consts]) or "tables: main, local, default, a number",
+            nearest(table.text, [*TABLES, *scope.consts])
+            or "tables: main, local, default, a number",
         )
         return None
     # The helper takes a signed int (bpf_lwt_seg6_action, net/core/filter.c).

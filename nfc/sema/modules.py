@@ -31,7 +31,9 @@ def load(path: Path, file: tree.File, diagnostics: Diagnostics) -> list[tree.Fil
                 diagnostics.error(use.span, f"more than {MAX_MODULES} files are used")
                 return []
             try:
-                source = Source.read(found, str(found) if found.parent == asker.parent else found.name)
+                source = Source.read(
+                    found, str(found) if found.parent == asker.parent else found.name
+                )
             except NfcError as error:
                 diagnostics.error(use.module.span, error.message)
                 continue

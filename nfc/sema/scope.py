@@ -27,6 +27,8 @@ class Scope:
     tlvs: dict[str, typed.Tlv] = field(default_factory=dict)
     events: dict[str, typed.Event] = field(default_factory=dict)
     params_size: int = 0
+    broken: set[str] = field(default_factory=set)  # declared, but with errors
+    incomplete: bool = False  # a used file is missing: any name might have been in it
     _places: dict[str, Span] = field(default_factory=dict)
 
     def claim(self, name: tree.Ident) -> bool:
@@ -45,10 +47,14 @@ class Scope:
         self._places[name.text] = name.span
         return True
 
+    def excused(self, name: str) -> bool:
+        """Whether a name is unknown only because of an error that was reported already."""
+        return self.incomplete or name in self.broken
+
     def type_of(self, name: tree.Ident) -> types.Type | None:
         """The type of that name, or None after an error."""
         found = types.builtin(name.text) or self.enums.get(name.text)
-        if found is None:
+        if found is None and not self.excused(name.text):
             known = [*types.NAMED, "u8", "u16", "u24", "u32", "u64", *self.enums]
             self.diagnostics.error(
                 name.span,
@@ -62,9 +68,15 @@ class Scope:
         return [(e, v) for e in self.enums.values() for n, v in e.members if n == name]
 
 
-def declare(files: Sequence[tree.File], diagnostics: Diagnostics) -> Scope:
-    """Check and lay out all declarations of a program's files (the main file first)."""
-    scope = Scope(diagnostics)
+def declare(
+    files: Sequence[tree.File], diagnostics: Diagnostics, *, incomplete: bool = False
+) -> Scope:
+    """Check and lay out all declarations of a program's files (the main file first).
+
+    `incomplete` says that a file which they use could not be read.
+    """
+    scope = Scope(diagnostics, incomplete=incomplete)
+    scope.broken = {name for file in files for name in file.broken}
     items = [item for file in files for item in file.items]
     for item in items:
         if isinstance(item, tree.Enum):
@@ -79,13 +91,21 @@ def declare(files: Sequence[tree.File], diagnostics: Diagnostics) -> Scope:
             _param(item, scope)
         elif isinstance(item, tree.Event):
             _event(item, scope)
+        if isinstance(item, tree.Tlv | tree.Param | tree.Event) and not _is_declared(item, scope):
+            scope.broken.add(item.name.text)
     scope.params_size = -(-scope.params_size // 8) * 8
     return scope
+
+
+def _is_declared(item: tree.Tlv | tree.Param | tree.Event, scope: Scope) -> bool:
+    name = item.name.text
+    return name in scope.tlvs or name in scope.params or name in scope.events
 
 
 def _enum(item: tree.Enum, scope: Scope) -> None:
     base = types.builtin(item.type.text)
     if not isinstance(base, types.Int):
+        scope.broken |= {item.name.text, *(m.name.text for m in item.members)}
         scope.diagnostics.error(item.type.span, "an enum is made of u1 to u64")
         return
     members: dict[str, int] = {}
@@ -110,7 +130,9 @@ def _const(item: tree.Const, scope: Scope) -> None:
             )
         return
     value = evaluate(item.value, type_, scope)
-    if value is not None and scope.claim(item.name):
+    if value is None:
+        scope.broken.add(item.name.text)
+    elif scope.claim(item.name):
         scope.consts[item.name.text] = typed.Const(item.span, type_, value)
 
 
@@ -170,9 +192,7 @@ def _tlv(item: tree.Tlv, scope: Scope) -> None:
             default = evaluate(part.default, type_, scope) or 0
         if part.name is not None:
             if part.name.text in names:
-                scope.diagnostics.error(
-                    part.name.span, f"'{part.name.text}' is in this TLV twice"
-                )
+                scope.diagnostics.error(part.name.span, f"'{part.name.text}' is in this TLV twice")
             names.add(part.name.text)
         if type_.bits > 64 and bit % 8:
             scope.diagnostics.error(part.span, "an address starts at a whole byte")

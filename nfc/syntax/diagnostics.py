@@ -43,7 +43,12 @@ class Diagnostic:
     def render(self, *, color: bool = False) -> str:
         """Text for a terminal: place and message, the line, a caret, the hint."""
         bold, accent, dim, reset = (
-            ("\x1b[1m", "\x1b[31m" if self.severity == "error" else "\x1b[33m", "\x1b[2m", "\x1b[0m")
+            (
+                "\x1b[1m",
+                "\x1b[31m" if self.severity == "error" else "\x1b[33m",
+                "\x1b[2m",
+                "\x1b[0m",
+            )
             if color
             else ("", "", "", "")
         )

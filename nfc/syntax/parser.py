@@ -30,7 +30,11 @@ _OPEN, _CLOSE = {"{": "}", "(": ")", "[": "]"}, {"}", ")", "]"}
 def _lark() -> Lark:
     grammar = (data_dir("grammar") / "nfc.lark").read_text(encoding="utf-8")
     return Lark(
-        grammar, start="item", parser="lalr", lexer="basic", maybe_placeholders=True,
+        grammar,
+        start="item",
+        parser="lalr",
+        lexer="basic",
+        maybe_placeholders=True,
         propagate_positions=True,
     )
 
@@ -39,11 +43,20 @@ def parse(source: Source, diagnostics: Diagnostics) -> tree.File:
     """The tree of a file. Errors go to `diagnostics`; items that have one are left out."""
     tokens = [t for t in _lark().lex(source.text) if t.type not in ("SPACE", "COMMENT")]
     items: list[tree.Item] = []
+    broken: set[str] = set()
     for chunk in _chunks(tokens, source):
         item = _parse_item(chunk, source, diagnostics)
         if item is not None:
             items.append(item)
-    return tree.File(Span(source, 0, len(source.text)), tuple(items))
+        else:
+            broken |= _names(chunk)
+    return tree.File(Span(source, 0, len(source.text)), tuple(items), frozenset(broken))
+
+
+def _names(chunk: list[Token]) -> set[str]:
+    """What a broken item would have declared: its name, and for an enum its members."""
+    names = [str(t) for t in chunk if t.type == "NAME"]
+    return set(names if chunk[0].value == "enum" else names[:1])
 
 
 def _chunks(tokens: list[Token], source: Source) -> Iterator[list[Token]]:
@@ -66,9 +79,7 @@ def _span(source: Source, token: Token) -> Span:
     return Span(source, start, token.end_pos or start)
 
 
-def _parse_item(
-    chunk: list[Token], source: Source, diagnostics: Diagnostics
-) -> tree.Item | None:
+def _parse_item(chunk: list[Token], source: Source, diagnostics: Diagnostics) -> tree.Item | None:
     if not _brackets(chunk, source, diagnostics):
         return None
     parser = _lark().parse_interactive(start="item")
@@ -110,15 +121,11 @@ def _brackets(chunk: list[Token], source: Source, diagnostics: Diagnostics) -> b
         if token.value in _OPEN:
             opened.append(token)
             if len(opened) > MAX_DEPTH:
-                diagnostics.error(
-                    _span(source, token), f"brackets nest deeper than {MAX_DEPTH}"
-                )
+                diagnostics.error(_span(source, token), f"brackets nest deeper than {MAX_DEPTH}")
                 return False
         elif token.value in _CLOSE:
             if not opened:
-                diagnostics.error(
-                    _span(source, token), f"this '{token.value}' closes nothing"
-                )
+                diagnostics.error(_span(source, token), f"this '{token.value}' closes nothing")
                 return False
             top = opened.pop()
             if _OPEN[top.value] != token.value:
@@ -157,7 +164,7 @@ def _accepted(chunk: list[Token], stop: Token) -> set[str]:
         if token is stop:
             break
         parser.feed_token(token)
-    return set(parser.accepts())
+    return set(parser.accepts())  # type: ignore[no-untyped-call]
 
 
 _STATEMENT_STARTS = {
@@ -188,9 +195,7 @@ def _report(
     diagnostics: Diagnostics,
 ) -> None:
     span = _span(source, token)
-    keywords = {
-        t.name: t.pattern.value for t in _lark().terminals if t.pattern.type == "str"
-    }
+    keywords = {t.name: t.pattern.value for t in _lark().terminals if t.pattern.type == "str"}
     if token.type == "$END":
         found = "the end of this item"
         span = Span(source, max(0, span.start - 1), span.start)
@@ -203,8 +208,7 @@ def _report(
         diagnostics.error(
             span,
             f"{found} begins no declaration and no function",
-            nearest(str(token), ITEM_KEYWORDS)
-            or f"a file holds: {', '.join(ITEM_KEYWORDS)}",
+            nearest(str(token), ITEM_KEYWORDS) or f"a file holds: {', '.join(ITEM_KEYWORDS)}",
         )
         return
     words = [keywords[e] for e in sorted(expected) if e in keywords and keywords[e].isalpha()]

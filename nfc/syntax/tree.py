@@ -127,7 +127,7 @@ class Logic(Node):
 
 @dataclass(frozen=True)
 class Has(Node):
-    """`srh has TLV as alias`: the first TLV of that type; without alias only whether it is there."""
+    """`srh has TLV as alias`: the first of that type; without alias only whether there is one."""
 
     subject: Ident
     tlv: Ident
@@ -230,7 +230,7 @@ class DecapTable(Node):
 
 @dataclass(frozen=True)
 class Encap(Node):
-    """Put an outer IPv6 header with an SRH before the packet (H.Encaps); segments in travel order."""
+    """An outer IPv6 header with an SRH (H.Encaps); segments in travel order."""
 
     segments: tuple[Expr, ...]
     tlvs: tuple[TlvValue, ...]
@@ -346,6 +346,7 @@ Item = Use | Const | Param | Enum | Tlv | Event | Function
 
 @dataclass(frozen=True)
 class File(Node):
-    """A whole file."""
+    """A whole file. `broken` names the items that had errors and are left out."""
 
     items: tuple[Item, ...]
+    broken: frozenset[str] = frozenset()

@@ -1,0 +1,69 @@
+"""The command line: one file a command, no logic of its own.
+
+Commands import what they need when they run: `nfc --help` and `nfc check` load neither netlink
+nor a terminal interface.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from nfc import __version__
+from nfc.cli import output
+from nfc.cli.build import build
+from nfc.cli.check import check
+from nfc.cli.demo import demo
+from nfc.cli.deploy import deploy
+from nfc.cli.events import events
+from nfc.cli.set import set_
+from nfc.cli.status import status
+from nfc.cli.undeploy import undeploy
+from nfc.errors import NfcError
+
+
+class _InOrder(click.Group):
+    """Lists commands in the order in which they are used, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(
+    cls=_InOrder,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, message="nfc %(version)s")
+def cli() -> None:
+    """The network-function compiler: what an SRv6 router should do to a packet, written in a
+    small language, compiled to eBPF, checked, and put onto a route of the Linux kernel.
+
+    \b
+    nfc build FILE.nf      an ELF object that iproute2 and bpftool load as it is
+    nfc check FILE.nf      what the kernel's verifier will say
+    nfc deploy FILE.nf     onto a route of this machine, whole or not at all
+    """
+
+
+for _command in (build, check, deploy, status, set_, events, undeploy, demo):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line; every error becomes a message and an exit status."""
+    try:
+        cli.main(standalone_mode=True)
+    except NfcError as error:
+        output.error(error)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; keep Python from complaining at exit.
+        sys.stdout = None  # type: ignore[assignment]
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

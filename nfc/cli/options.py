@@ -1,0 +1,52 @@
+"""Options that several commands have, said once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from nfc.codegen.target import DEFAULT
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SOURCE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def source(command: F) -> F:
+    """FILE.nf."""
+    return click.argument("file", type=SOURCE, metavar="FILE.nf")(command)
+
+
+def kernel(command: F) -> F:
+    """--kernel VERSION."""
+    return click.option(
+        "--kernel",
+        metavar="VERSION",
+        default=DEFAULT,
+        show_default=True,
+        help="The oldest kernel that the object is to run on.",
+    )(command)
+
+
+def function(command: F) -> F:
+    """--function NAME."""
+    return click.option(
+        "--function", metavar="NAME", help="Which function of the file; all if left out."
+    )(command)
+
+
+def json_output(command: F) -> F:
+    """--json."""
+    return click.option("--json", "as_json", is_flag=True, help="The same as JSON.")(command)
+
+
+def netns(command: F) -> F:
+    """--netns NS."""
+    return click.option(
+        "--netns",
+        metavar="NS",
+        help="The network namespace (as in 'ip netns'); this one if left out.",
+    )(command)

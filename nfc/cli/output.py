@@ -1,0 +1,53 @@
+"""How commands speak: errors and warnings to standard error, results to standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from nfc.errors import KernelError, NfcError
+from nfc.syntax.diagnostics import Diagnostic, SourceErrors
+
+
+def _color() -> bool:
+    import os
+
+    return sys.stderr.isatty() and "NO_COLOR" not in os.environ
+
+
+def error(problem: NfcError) -> None:
+    """Show an error with its hint and, if the kernel gave one, the end of its log."""
+    if isinstance(problem, SourceErrors):
+        click.echo(problem.render(color=_color()), err=True)
+        return
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {problem.message}", err=True)
+    if isinstance(problem, KernelError) and problem.log:
+        lines = problem.log.strip().splitlines()
+        for line in lines[-12:]:
+            click.echo(f"      | {line}", err=True)
+    if problem.hint:
+        click.echo(f"      = {problem.hint}", err=True)
+
+
+def warnings(diagnostics: tuple[Diagnostic, ...]) -> None:
+    """Show warnings."""
+    for diagnostic in diagnostics:
+        click.echo(diagnostic.render(color=_color()), err=True)
+
+
+def error_json(problem: NfcError) -> dict[str, Any]:
+    """An error as `--json` gives it: the same texts as on a terminal."""
+    if isinstance(problem, SourceErrors):
+        return {"ok": False, "diagnostics": [d.to_json() for d in problem.diagnostics]}
+    found: dict[str, Any] = {"ok": False, "error": problem.message, "hint": problem.hint}
+    if isinstance(problem, KernelError):
+        found |= {"errno": problem.errno, "log": problem.log}
+    return found
+
+
+def show_json(value: Any) -> None:
+    """A value as one JSON document on standard output."""
+    click.echo(json.dumps(value, indent=2))
