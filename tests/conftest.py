@@ -1,0 +1,72 @@
+"""The `kernel` marker, and a summary that counts what was skipped and says why.
+
+Tests marked `kernel` are skipped where the kernel or this user cannot run them, which
+`kernel_probe.py` finds out by trying. Where NFC_REQUIRE_KERNEL=1, or CI is set and
+NFC_REQUIRE_KERNEL is not 0, they fail instead: a run that is meant to prove something about the
+kernel must not pass without it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# The same commit gives the same result; --hypothesis-profile=explore looks for new examples.
+# No deadlines: how long one example takes says more about the machine than about the code.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=2000, print_blob=True)
+settings.load_profile("repeatable")
+
+PROBE = Path(__file__).with_name("kernel_probe.py")
+PROBE_TIMEOUT_S = 60
+NO = ("", "0", "false")
+
+
+@cache
+def why_no_kernel() -> str | None:
+    """What stops kernel tests here, or None. Runs the probe at the first call."""
+    command = [sys.executable, str(PROBE)]
+    probe = subprocess.run(
+        command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False
+    )
+    if probe.returncode == 0:
+        return None
+    said = probe.stderr.strip().splitlines() or [f"{PROBE.name} ended with {probe.returncode}"]
+    return said[-1]
+
+
+def kernel_is_required() -> bool:
+    """Whether a kernel test that cannot run is a failure."""
+    ci = os.environ.get("CI", "")
+    return os.environ.get("NFC_REQUIRE_KERNEL", ci).lower() not in NO
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a kernel test, or fail it, before its fixtures touch anything."""
+    if item.get_closest_marker("kernel") is None:
+        return
+    reason = why_no_kernel()
+    if reason is None:
+        return
+    if kernel_is_required():
+        pytest.fail(f"kernel tests are required here (NFC_REQUIRE_KERNEL, CI): {reason}", False)
+    pytest.skip(f"kernel tests cannot run here: {reason}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for each reason to skip, with the number of tests."""
+    reasons = Counter[str]()
+    for report in terminalreporter.stats.get("skipped", []):
+        text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reasons[text.removeprefix("Skipped: ")] += 1
+    for reason, count in reasons.most_common():
+        tests = "test" if count == 1 else "tests"
+        terminalreporter.write_line(f"{count} {tests} skipped: {reason}", yellow=True)
