@@ -56,7 +56,7 @@ class Checker:
                 if value is not None and not isinstance(value.type, types.Bool):
                     self._error(
                         expr.span,
-                        f"a condition is needed here, this is a {value.type}",
+                        f"a condition is needed here, this is {_a(value)}",
                         "compare it, for example with '!= 0'",
                     )
                     return None
@@ -210,7 +210,7 @@ class Checker:
         if header == "srh" and not self.hook.srh:
             self._error(
                 span,
-                f"a function at {self.hook.name} cannot read the SRH",
+                f"{self.hook.label} cannot read the SRH",
                 "endpoint functions can; a transit function reads ip and adds an SRH with encap",
             )
             return False
@@ -256,7 +256,7 @@ class Checker:
             self._error(
                 expr.function.span,
                 f"there is no function '{expr.function.text}'",
-                nearest(expr.function.text, ["now", "sample"]),
+                nearest(expr.function.text, ["now", "sample"]) or "functions: now()",
             )
             return None
         if self.hook is None:
@@ -282,7 +282,7 @@ class Checker:
         if type_ is None:
             self._error(
                 expr.span,
-                f"'{expr.op}' does not work on a {left.type} and a {right.type}",
+                f"'{expr.op}' does not work on {_a(left)} and {_a(right)}",
                 "what works: timestamp - timestamp, timestamp + duration, duration * number"
                 if {type(left.type), type(right.type)} & {types.Timestamp, types.Duration}
                 else None,
@@ -309,7 +309,7 @@ class Checker:
             {type(left.type), type(right.type)} <= {types.Int, types.Enum}
         )
         if not same:
-            self._error(expr.span, f"a {left.type} cannot be compared with a {right.type}")
+            self._error(expr.span, f"{_a(left)} cannot be compared with {_a(right)}")
             return None
         if (
             isinstance(left.type, types.Enum)
@@ -321,7 +321,7 @@ class Checker:
         if expr.op in _ORDER and isinstance(left.type, types.Ipv6 | types.Bool):
             self._error(
                 expr.span,
-                f"a {left.type} has no order",
+                f"{_a(left)} has no order",
                 "use == or !=, or 'in' with a prefix" if left.type.bits > 1 else None,
             )
             return None
@@ -382,7 +382,7 @@ class Checker:
             and have.bits <= wanted.bits
         ):
             return value
-        self._error(value.span, f"a {wanted} is needed here, this is a {have}")
+        self._error(value.span, f"{_article(wanted)} is needed here, this is {_a(value)}")
         return None
 
     def _error(self, span: Span, message: str, hint: str | None = None) -> None:
@@ -392,6 +392,17 @@ class Checker:
 def _fields_hint(name: str, fields: object) -> str:
     names = list(fields) if isinstance(fields, dict) else []
     return nearest(name, names) or f"its fields: {', '.join(names)}"
+
+
+def _article(type_: types.Type) -> str:
+    return f"{'an' if isinstance(type_, types.Ipv6) else 'a'} {type_}"
+
+
+def _a(value: typed.Expr) -> str:
+    """What kind of value this is, for a message."""
+    if isinstance(value, typed.Const) and isinstance(value.type, types.Int):
+        return "a number"
+    return _article(value.type)
 
 
 def _is_literal(expr: tree.Expr) -> bool:

@@ -109,7 +109,7 @@ def _edit(
     if not hook.edits:
         scope.diagnostics.error(
             statement.span,
-            f"a function at {hook.name} cannot change the packet's SRH",
+            f"{hook.label} cannot change the packet's SRH",
             "endpoint functions can",
         )
         return None
@@ -243,7 +243,7 @@ def _verdict(
     if name not in hook.verdicts:
         scope.diagnostics.error(
             verdict.span,
-            f"'{VERDICTS[name][0]}' is not possible in a function at {hook.name} ({hook.where})",
+            f"'{VERDICTS[name][0]}' is not possible in {hook.label} ({hook.where})",
             f"possible there: {', '.join(VERDICTS[v][0] for v in sorted(hook.verdicts))}",
         )
         return None

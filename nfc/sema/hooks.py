@@ -18,6 +18,15 @@ class Hook:
     srh: bool  # the packet has an SRH, which the kernel has validated
     edits: bool  # the SRH's flags, tag and TLVs can be changed
 
+    @property
+    def label(self) -> str:
+        """What a function there is called in messages."""
+        return (
+            "an endpoint function"
+            if self.name == "endpoint"
+            else f"a transit function at {self.name}"
+        )
+
 
 HOOKS = {
     "endpoint": Hook(

@@ -77,7 +77,12 @@ def declare(
     """
     scope = Scope(diagnostics, incomplete=incomplete)
     scope.broken = {name for file in files for name in file.broken}
-    items = [item for file in files for item in file.items]
+    items = [
+        item
+        for file in files
+        for item in file.items
+        if isinstance(item, tree.Use | tree.Function) or scope.claim(item.name)
+    ]
     for item in items:
         if isinstance(item, tree.Enum):
             _enum(item, scope)
@@ -117,8 +122,7 @@ def _enum(item: tree.Enum, scope: Scope) -> None:
             members[member.name.text] = value
     if not item.members:
         scope.diagnostics.error(item.name.span, "an enum needs at least one member")
-    if scope.claim(item.name):
-        scope.enums[item.name.text] = types.Enum(item.name.text, base.bits, tuple(members.items()))
+    scope.enums[item.name.text] = types.Enum(item.name.text, base.bits, tuple(members.items()))
 
 
 def _const(item: tree.Const, scope: Scope) -> None:
@@ -132,7 +136,7 @@ def _const(item: tree.Const, scope: Scope) -> None:
     value = evaluate(item.value, type_, scope)
     if value is None:
         scope.broken.add(item.name.text)
-    elif scope.claim(item.name):
+    else:
         scope.consts[item.name.text] = typed.Const(item.span, type_, value)
 
 
@@ -154,7 +158,7 @@ def _param(item: tree.Param, scope: Scope) -> None:
         scope.diagnostics.error(item.type.span, "a param cannot be a timestamp")
         return
     default = evaluate(item.default, type_, scope)
-    if default is None or not scope.claim(item.name):
+    if default is None:
         return
     size = types.memory_size(type_)
     offset = -(-scope.params_size // min(size, 8)) * min(size, 8)
@@ -211,10 +215,9 @@ def _tlv(item: tree.Tlv, scope: Scope) -> None:
             item.name.span, f"a TLV has at most 255 bytes of value, this has {bit // 8 - 2}"
         )
         return
-    if scope.claim(item.name):
-        scope.tlvs[item.name.text] = typed.Tlv(
-            item.span, item.name.text, number, bit // 8, tuple(fields)
-        )
+    scope.tlvs[item.name.text] = typed.Tlv(
+        item.span, item.name.text, number, bit // 8, tuple(fields)
+    )
 
 
 def _event(item: tree.Event, scope: Scope) -> None:
@@ -237,8 +240,7 @@ def _event(item: tree.Event, scope: Scope) -> None:
             item.name.span, f"this event takes {size} bytes; the limit is {MAX_EVENT_SIZE}"
         )
         return
-    if scope.claim(item.name):
-        index = len(scope.events)
-        scope.events[item.name.text] = typed.Event(
-            item.span, item.name.text, index, tuple(fields), size
-        )
+    index = len(scope.events)
+    scope.events[item.name.text] = typed.Event(
+        item.span, item.name.text, index, tuple(fields), size
+    )

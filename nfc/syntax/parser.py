@@ -80,6 +80,14 @@ def _span(source: Source, token: Token) -> Span:
 
 
 def _parse_item(chunk: list[Token], source: Source, diagnostics: Diagnostics) -> tree.Item | None:
+    bad = next((t for t in chunk if t.type == "BAD"), None)
+    if bad is not None:
+        diagnostics.error(
+            _span(source, bad),
+            f"the language has no character {bad.value!r}",
+            "statements need nothing between them" if bad.value == ";" else None,
+        )
+        return None
     if not _brackets(chunk, source, diagnostics):
         return None
     parser = _lark().parse_interactive(start="item")
@@ -105,8 +113,6 @@ def _brackets(chunk: list[Token], source: Source, diagnostics: Diagnostics) -> b
     opened: list[Token] = []
     operators = 0
     for token in chunk:
-        if token.type == "BAD":
-            break  # the parser says it better
         if token.value in ("{", "}", ",") or token.value in _STATEMENT_STARTS:
             operators = 0
         elif token.type in ("BITOP", "SUMOP", "MULOP", "NOT", "AND", "OR"):
@@ -135,15 +141,10 @@ def _brackets(chunk: list[Token], source: Source, diagnostics: Diagnostics) -> b
                     f"'{token.value}' cannot close the '{top.value}' of line {line}",
                 )
                 return False
-    else:
-        if opened:
-            # The parser may have found the real mistake earlier; ask it first.
-            if _fails_early(chunk):
-                return True
-            diagnostics.error(
-                _span(source, opened[-1]), f"this '{opened[-1].value}' is never closed"
-            )
-            return False
+    # The parser may have found the real mistake before the end; ask it first.
+    if opened and not _fails_early(chunk):
+        diagnostics.error(_span(source, opened[-1]), f"this '{opened[-1].value}' is never closed")
+        return False
     return True
 
 
@@ -199,8 +200,6 @@ def _report(
     if token.type == "$END":
         found = "the end of this item"
         span = Span(source, max(0, span.start - 1), span.start)
-    elif token.type == "BAD":
-        found = f"the character {token.value!r}"
     else:
         found = f"'{token.value}'"
 
