@@ -25,8 +25,9 @@ _ETHTOOL_STXCSUM: Final = 0x17  # uapi/linux/ethtool.h
 _READY_SECONDS: Final = 5.0
 
 # Documentation/networking/ip-sysctl.rst, seg6-sysctl.rst. SRv6 is accepted where both `all` and
-# the interface say so. No link-local addresses (addr_gen_mode 1), no duplicate detection and
-# no solicitations: an interface is usable at once, and quiet.
+# the interface say so. No duplicate detection and no router solicitations: an interface is usable
+# at once, and quiet. Link-local addresses stay: without one a router sends no neighbour
+# solicitation for what it forwards (net/ipv6/ndisc.c), and only known neighbours are reached.
 _QUIET: Final = {
     "all.seg6_enabled": 1,
     "default.seg6_enabled": 1,
@@ -34,7 +35,6 @@ _QUIET: Final = {
     "all.accept_dad": 0,
     "default.accept_dad": 0,
     "default.dad_transmits": 0,
-    "default.addr_gen_mode": 1,
     "default.accept_ra": 0,
     "default.router_solicitations": 0,
 }

@@ -220,7 +220,8 @@ class Lab:
         """Add an IPv6 route; `destination` is a prefix, an address or "default".
 
         `more` goes to pyroute2's `route("add", ...)` as it is, e.g.
-        `encap={"type": "seg6local", "action": "End"}`, `table=100`.
+        `encap={"type": "seg6local", "action": "End"}`, `table=100`. Mind that pyroute2 takes
+        the `segs` of a seg6 encap in the order of the wire, last segment first.
         """
         self.run(node, config.add_route, destination, via, interface, more)
 

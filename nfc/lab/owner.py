@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Final
 
-from nfc.errors import KernelError
+from nfc.errors import KernelError, PrivilegeError
 from nfc.lab import netns
 
 _NAME: Final = re.compile(r"nfc-(\d{1,10})-(\d{1,20})-[0-9a-f]+-.+")
@@ -109,5 +109,9 @@ def _kill(pid: int, inodes: set[int]) -> None:
             signal.pidfd_send_signal(process, signal.SIGKILL)
     except ProcessLookupError:
         pass
+    except PermissionError as error:
+        raise PrivilegeError(
+            f"cannot end process {pid} of a dead lab: it takes CAP_KILL"
+        ) from error
     finally:
         os.close(process)

@@ -211,6 +211,15 @@ def test_the_kernels_noise_is_there_and_is_left_out() -> None:
             assert quiet.packets(1, timeout=0.05) == []
 
 
+def test_an_address_added_later_is_found_by_neighbour_discovery(net: Chain) -> None:
+    net.lab.address("h2", "eth0", "fd00:3::99/64")
+    there = net.lab.socket("h2")
+    there.bind(("fd00:3::99", 5004))
+    there.settimeout(3)
+    net.lab.socket("h1").sendto(b"hello", ("fd00:3::99", 5004))
+    assert there.recv(100) == b"hello"
+
+
 # Making
 
 
@@ -447,6 +456,37 @@ def test_the_programs_own_handlers_come_back() -> None:
             assert handlers()[0] is not signal.SIG_DFL
             assert handlers()[1] is own
         assert handlers() == (signal.SIG_DFL, own)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("drop", "doing", "message"),
+    [
+        ("os.setresuid(65534, 65534, 65534)", "lab.namespace('a')", "CAP_SYS_ADMIN"),
+        ("lab.namespace('a'); drop(12)", "lab.route('a', 'default')", "CAP_NET_ADMIN"),
+    ],
+)
+def test_without_the_capability_it_names_it(drop: str, doing: str, message: str) -> None:
+    code = f"""if True:
+        import os, ctypes, struct
+        import nfc.lab.config, pyroute2
+        from nfc.errors import PrivilegeError
+        from nfc.lab import Lab
+        def drop(number):  # capset(2), version 3
+            libc, data = ctypes.CDLL(None), (ctypes.c_uint32 * 6)()
+            header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+            assert libc.capget(header, data) == 0
+            data[0] &= ~(1 << number)
+            assert libc.capset(header, data) == 0
+        with Lab() as lab:
+            {drop}
+            try:
+                {doing}
+            except PrivilegeError as error:
+                assert {message!r} in error.message, error.message
+            else:
+                raise SystemExit("no error")
     """
     subprocess.run([sys.executable, "-c", code], check=True)
 
