@@ -1,0 +1,127 @@
+"""Namespaces that a test makes and removes, and a check that it left no descriptor open."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from nfc.kernel import pins
+
+_numbers = itertools.count()
+
+
+def sh(command: str) -> str:
+    """Run a command line; its output, or an assertion with what it said."""
+    done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stderr}{done.stdout}"
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Line:
+    """left (fc00:1::1) - router (fc00:1::2, fc00:2::2) - right (fc00:2::1), by veth.
+
+    The router's devices are `dl` and `dr`, the others' `d0`. All forward and have SRv6 on.
+    """
+
+    left: str
+    router: str
+    right: str
+
+    def at(self, place: str, command: str) -> str:
+        """Run `command` in the namespace called `place` here."""
+        return sh(f"ip netns exec {getattr(self, place)} {command}")
+
+    def ping(self, target: str = "fc00:2::1", count: int = 3) -> int:
+        """How many of `count` pings from the left were answered."""
+        command = f"ip netns exec {self.left} ping -6 -c {count} -i 0.02 -W 1 {target}"
+        done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
+        return done.stdout.count("bytes from")
+
+
+def namespace_name() -> str:
+    return f"nfck{os.getpid()}n{next(_numbers)}"
+
+
+@pytest.fixture
+def netns() -> Iterator[str]:
+    """An empty namespace with `lo` up and one veth pair, `v0` (fc00:9::1/64) and `v1`."""
+    name = namespace_name()
+    sh(f"ip netns add {name}")
+    try:
+        sh(f"ip -n {name} link set lo up")
+        sh(f"ip -n {name} link add v0 type veth peer name v1")
+        for dev in ("v0", "v1"):
+            sh(f"ip netns exec {name} sysctl -qw net.ipv6.conf.{dev}.accept_dad=0")
+            sh(f"ip -n {name} link set {dev} up")
+        sh(f"ip -n {name} addr add fc00:9::1/64 dev v0 nodad")
+        yield name
+    finally:
+        sh(f"ip netns del {name}")
+
+
+@pytest.fixture
+def line() -> Iterator[Line]:
+    """Three namespaces in a row; see `Line`."""
+    names = Line(namespace_name(), namespace_name(), namespace_name())
+    made = []
+    try:
+        for name in (names.left, names.router, names.right):
+            sh(f"ip netns add {name}")
+            made.append(name)
+            for conf in ("all", "default"):
+                for key in ("forwarding=1", "seg6_enabled=1", "accept_dad=0"):
+                    sh(f"ip netns exec {name} sysctl -qw net.ipv6.conf.{conf}.{key}")
+            sh(f"ip -n {name} link set lo up")
+        for end, dev, net in ((names.left, "dl", "fc00:1"), (names.right, "dr", "fc00:2")):
+            sh(f"ip -n {end} link add d0 type veth peer name {dev} netns {names.router}")
+            sh(f"ip -n {end} addr add {net}::1/64 dev d0 nodad")
+            sh(f"ip -n {names.router} addr add {net}::2/64 dev {dev} nodad")
+            sh(f"ip -n {end} link set d0 up")
+            sh(f"ip -n {names.router} link set {dev} up")
+            sh(f"ip -n {end} -6 route add default via {net}::2")
+        yield names
+    finally:
+        for name in made:
+            sh(f"ip netns del {name}")
+
+
+@pytest.fixture
+def bpffs() -> Iterator[Path]:
+    """A directory of the test's own in the BPF file system."""
+    pins.ensure_mounted()
+    root = pins.BPFFS / namespace_name()
+    root.mkdir()
+    try:
+        yield root
+    finally:
+        for place, _, files in sorted(os.walk(root), reverse=True):
+            for name in files:
+                os.unlink(Path(place, name))
+            os.rmdir(place)
+
+
+@pytest.fixture
+def no_leak() -> Iterator[None]:
+    """Fail when the test leaves more descriptors open than it found."""
+    before = open_fds()
+    yield
+    after = open_fds()
+    assert len(after) <= len(before), sorted(set(after.items()) - set(before.items()))
+
+
+def open_fds() -> dict[int, str]:
+    """This process's descriptors and what they are."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            continue
+    return found
