@@ -107,7 +107,9 @@ class Object:
         for prog in self.programs:
             if prog.name == name:
                 return prog
-        raise KeyError(f"no program {name!r}; there are: {', '.join(p.name for p in self.programs)}")
+        raise KeyError(
+            f"no program {name!r}; there are: {', '.join(p.name for p in self.programs)}"
+        )
 
     def map(self, name: str) -> MapDef:
         """The map called `name`. Raises KeyError with the names that exist."""

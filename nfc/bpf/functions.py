@@ -1,0 +1,123 @@
+"""Functions of an executable section, and what their relocated instructions refer to.
+
+Relocations: Documentation/bpf/llvm_reloc.rst. The addend is in the instruction: bytes in the
+immediate of ld_imm64, slots less one in that of a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nfc.bpf.elf import (
+    R_BPF_64_32,
+    R_BPF_64_64,
+    SHN_LORESERVE,
+    SHN_UNDEF,
+    STT_FUNC,
+    Elf,
+    Rel,
+    Section,
+    Symbol,
+)
+from nfc.bpf.isa import SLOT, Instruction, decode
+from nfc.bpf.object import Relocation, RelocationKind
+from nfc.errors import ObjectError
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Names of what can be referred to; places are (section number, byte in the section)."""
+
+    functions: Mapping[tuple[int, int], str]
+    maps: Mapping[tuple[int, int], str]
+    data: Mapping[int, str]  # by section number
+
+
+def find_functions(section: Section, symbols: Sequence[Symbol]) -> list[Symbol]:
+    """The function symbols of a section, ascending. Raises ObjectError if two overlap."""
+    found = sorted((s for s in symbols if s.type == STT_FUNC), key=lambda s: s.value)
+    if not found:
+        raise ObjectError("has instructions but no function symbol", where=section.where)
+    end = 0
+    for symbol in found:
+        if symbol.value < end:
+            raise ObjectError("overlaps with the function before it", where=symbol.where)
+        if symbol.value % SLOT or symbol.size % SLOT or not symbol.size:
+            raise ObjectError(
+                f"{symbol.size} bytes at byte {symbol.value} are not whole instructions",
+                where=symbol.where,
+            )
+        end = symbol.value + symbol.size
+    return found
+
+
+def relocate(
+    elf: Elf, section: Section, functions: Sequence[Symbol], targets: Targets
+) -> tuple[bytes, dict[int, Relocation]]:
+    """The code of a section, and its relocations by byte in the section.
+
+    Immediates of relocated ld_imm64 are zero in the code: what they said is in the relocation.
+    Raises ObjectError for a relocation of another kind, or to something that is not there.
+    """
+    instructions = {
+        number * SLOT: insn for number, insn in decode(elf.content(section), section.where)
+    }
+    for symbol in functions:
+        end = symbol.value + symbol.size
+        if symbol.value not in instructions or (end not in instructions and end != section.size):
+            raise ObjectError("begins or ends inside an instruction", where=symbol.where)
+    code = bytearray(elf.content(section))
+    found: dict[int, Relocation] = {}
+    for rel in elf.relocations(section):
+        where = f"{section.where}, relocation of byte {rel.offset}"
+        relocated = instructions.get(rel.offset)
+        if relocated is None or rel.offset in found:
+            raise ObjectError("is not the only one of an instruction", where=where)
+        found[rel.offset] = _resolve(rel, relocated, targets, where)
+        if relocated.wide:
+            code[rel.offset + 1] &= 0x0F  # the source says how to read the immediates
+            code[rel.offset + 4 : rel.offset + 8] = bytes(4)
+            code[rel.offset + 12 : rel.offset + 16] = bytes(4)
+    for offset, insn in instructions.items():
+        # LLVM resolves calls within a section itself.
+        if insn.calls_local and offset not in found:
+            where = f"{section.where}, byte {offset}"
+            name = _function(targets, section.index, offset + (insn.imm + 1) * SLOT, where)
+            found[offset] = Relocation(offset, RelocationKind.CALL, name)
+    return bytes(code), found
+
+
+def _resolve(rel: Rel, insn: Instruction, targets: Targets, where: str) -> Relocation:
+    symbol = rel.symbol
+    if not SHN_UNDEF < symbol.section < SHN_LORESERVE:
+        raise ObjectError(
+            f"'{symbol.name}' is not defined in this object",
+            where=where,
+            hint="kernel functions and extern variables are not supported",
+        )
+    if rel.type == R_BPF_64_32 and insn.calls_local:
+        place = symbol.value + (insn.imm + 1) * SLOT
+        name = _function(targets, symbol.section, place, where)
+        return Relocation(rel.offset, RelocationKind.CALL, name)
+    if rel.type != R_BPF_64_64 or not insn.wide:
+        raise ObjectError(f"type {rel.type} does not fit '{insn}'", where=where)
+    place = symbol.value + insn.imm64
+    if symbol.section in targets.data:
+        if place >= 1 << 32:
+            raise ObjectError(f"byte {place} is outside '{symbol.name}'", where=where)
+        name = targets.data[symbol.section]
+        return Relocation(rel.offset, RelocationKind.DATA, name, place)
+    if (symbol.section, place) in targets.maps:
+        name = targets.maps[symbol.section, place]
+        return Relocation(rel.offset, RelocationKind.MAP, name)
+    name = _function(targets, symbol.section, place, where)
+    return Relocation(rel.offset, RelocationKind.FUNC, name)
+
+
+def _function(targets: Targets, section: int, place: int, where: str) -> str:
+    if (section, place) not in targets.functions:
+        raise ObjectError(
+            f"no function, map or data at byte {place} of section number {section}", where=where
+        )
+    return targets.functions[section, place]
