@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,11 +114,8 @@ def _write_text(text: str, out: Path | None) -> None:
 def _write(path: Path, data: bytes) -> None:
     """Write a file whole: beside its place first, then into it."""
     if str(path) == "-":
-        click.get_binary_stream("stdout").write(data)
+        sys.stdout.buffer.write(data)
         return
-    import os
-    import tempfile
-
     try:
         if path.exists() and not path.is_file():  # /dev/stdout and the like
             path.write_bytes(data)

@@ -1,6 +1,22 @@
+"""`nfc set`: change params of a running function."""
+
+from __future__ import annotations
+
 import click
 
+from nfc.cli import options
 
-@click.command()
-def set_() -> None:
-    pass
+
+@click.command("set")
+@click.argument("name")
+@click.argument("settings", nargs=-1, required=True, metavar="PARAM=VALUE...")
+@options.netns
+def set_(name: str, settings: tuple[str, ...], netns: str | None) -> None:
+    """Change params of a deployed function, without a reload.
+
+    All of the values take effect together: a packet sees the old ones or the new ones.
+    """
+    from nfc.deploy.settings import set_params, split
+
+    for line in set_params(name, netns, split(settings)):
+        click.echo(line)

@@ -41,7 +41,7 @@ I1 = ir.IntType(1)
 # offsets in struct __sk_buff, uapi/linux/bpf.h
 SKB_DATA, SKB_DATA_END = 76, 80
 # uapi/linux/bpf.h: enum bpf_ret_code, enum bpf_lwt_encap_mode
-BPF_DROP, BPF_REDIRECT, BPF_LWT_REROUTE = 2, 7, 128
+BPF_OK, BPF_DROP, BPF_REDIRECT = 0, 2, 7
 BPF_LWT_ENCAP_SEG6 = 0
 MAX_EXTENSION = 255 * 8  # bytes that Hdr Ext Len can say (RFC 8200, section 4.4)
 PADN = 4
@@ -497,7 +497,10 @@ class FunctionEmitter:
                         number(length),
                     )
                     self._succeeded(result, "encap_failed")
-                    return BPF_LWT_REROUTE
+                    # The helper has looked the new destination up (bpf_push_seg6_encap,
+                    # net/core/filter.c). BPF_LWT_REROUTE would look it up again, and come back
+                    # here, without end, where the segment's route is the one we are on.
+                    return BPF_OK
 
                 return push
 

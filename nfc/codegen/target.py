@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nfc.bpf.facts import BOUNDED_LOOPS_SINCE
+from nfc.bpf.helpers import HELPERS
+from nfc.bpf.maptypes import MAP_TYPES
+from nfc.bpf.version import KernelVersion
 from nfc.errors import UsageError
 
 DEFAULT = "6.1"  # the first long-term kernel with a clock that routers can share
-MINIMUM = (5, 3)
+_RINGBUF, _KTIME_TAI = 27, 208  # uapi/linux/bpf.h
 
 
 @dataclass(frozen=True)
 class Target:
     """A kernel version and what follows from it."""
 
-    version: tuple[int, int]
+    version: KernelVersion
 
     @property
     def name(self) -> str:
-        """As on the command line."""
-        return f"{self.version[0]}.{self.version[1]}"
+        """The version without a patch level: what runs on 6.1 runs on 6.1.55."""
+        return f"{self.version.major}.{self.version.minor}"
 
     @property
     def cpu(self) -> str:
@@ -28,30 +32,26 @@ class Target:
 
     @property
     def max_tlvs(self) -> int:
-        """How many TLVs are walked; loops are verified iteration by iteration (5.3)."""
+        """How many TLVs are walked; the verifier follows a loop iteration by iteration."""
         return 32
 
     @property
     def has_ringbuf(self) -> bool:
-        """BPF_MAP_TYPE_RINGBUF came with 5.8 (457f44363a88)."""
-        return self.version >= (5, 8)
+        """Whether there are ring buffers (5.8)."""
+        return MAP_TYPES[_RINGBUF].since <= self.version
 
     @property
     def has_tai(self) -> bool:
-        """bpf_ktime_get_tai_ns came with 6.1 (c8996c98f703)."""
-        return self.version >= (6, 1)
+        """Whether programs can read TAI, bpf_ktime_get_tai_ns (6.1)."""
+        return HELPERS[_KTIME_TAI].since <= self.version
 
 
 def parse_target(text: str) -> Target:
     """A target from "6.1", "6.1.55" or "6.1.0-34-amd64". Raises UsageError."""
-    parts = text.split("-", maxsplit=1)[0].split(".")
-    try:
-        version = (int(parts[0][:4]), int(parts[1][:4]))
-    except (ValueError, IndexError):
-        raise UsageError(f"'{text}' is not a kernel version", hint="for example 6.1") from None
-    if version < MINIMUM:
+    version = KernelVersion.parse(text)
+    if version < BOUNDED_LOOPS_SINCE:
         raise UsageError(
-            f"kernel {text} is too old: compiled functions need {MINIMUM[0]}.{MINIMUM[1]}",
-            hint="before 5.3 the verifier knows no loops, and a TLV walk is one",
+            f"kernel {text} is too old: compiled functions need {BOUNDED_LOOPS_SINCE}",
+            hint="before it the verifier knows no loops, and a walk over TLVs is one",
         )
     return Target(version)

@@ -1,0 +1,195 @@
+"""`nfc demo`: the main job on one machine, with real routes and real packets.
+
+Four namespaces: a host, a router that marks packets, a router that measures, a host. Everything
+the demo makes it removes, however it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nfc.compiler import Compilation, compile_file
+from nfc.errors import NfcError
+from nfc.observe.counters import Counters
+from nfc.observe.histogram import histogram, microseconds, summarize
+from nfc.resources import data_dir
+from nfc.verify.checks import check_compilation
+
+SOURCE = data_dir("stdlib") / "delay.nf"
+PORT = 9  # discard (RFC 863): nobody listens, and nobody needs to
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the demo saw: delays in nanoseconds, and both functions' counters."""
+
+    sent: int
+    delays: list[int]
+    mark: Counters
+    end: Counters
+
+
+def missing() -> str | None:
+    """Why the demo cannot use this machine's kernel, in one line; None if it can."""
+    from nfc.kernel import capabilities
+    from nfc.kernel.features import probe_hook
+
+    lacking = capabilities.missing(("CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"))
+    if lacking:
+        return f"needs root ({', '.join(lacking)} missing)"
+    for hook in ("in", "endpoint"):
+        reason = probe_hook(hook)
+        if reason:
+            return f"this kernel cannot run functions at hook '{hook}': {reason}"
+    if not Path("/proc/sys/net/ipv6/conf/all/seg6_enabled").exists():
+        return "this kernel has no SRv6 (CONFIG_IPV6_SEG6_LWTUNNEL)"
+    return None
+
+
+def run(say: Say, packets: int, rate: int) -> Measured | None:
+    """Run the demo; returns what was measured, or None where the kernel cannot be used."""
+    from nfc import __version__
+    from nfc.codegen.emit import llvm_version
+
+    say(f"nfc {__version__}, LLVM {llvm_version()}, kernel {os.uname().release}")
+    reason = missing()
+    say(f"\n$ nfc build {SOURCE.name}")
+    compilation = compile_file(SOURCE)
+    data = compilation.object(compilation.functions)
+    names = ", ".join(f"{f.function.name} ({f.function.hook})" for f in compilation.functions)
+    say(f"{len(data)} bytes of ELF: {names}")
+    say(f"\n$ nfc check {SOURCE.name}")
+    for report in check_compilation(compilation, load=reason is None):
+        say(str(report))
+    if reason:
+        say(f"\nNo packets this time: the demo {reason}.")
+        return None
+    with _own_state():
+        return _measure(say, compilation, packets, rate)
+
+
+def _own_state() -> tempfile.TemporaryDirectory[str]:
+    """A state directory of the demo's own, so that it does not show up in `nfc status`."""
+    folder = tempfile.TemporaryDirectory(prefix="nfc-demo-")
+    os.environ["NFC_STATE_DIR"] = folder.name
+    return folder
+
+
+def _measure(say: Say, compilation: Compilation, packets: int, rate: int) -> Measured:
+    from nfc.deploy.deployments import Request, deploy, undeploy
+    from nfc.deploy.places import events_map
+    from nfc.deploy.state import open_store
+    from nfc.deploy.status import read_status
+    from nfc.lab import chain
+    from nfc.lab.signals import unwinding
+    from nfc.observe.events import read_events
+
+    with unwinding(), chain("host1", "router1", "router2", "host2") as net:
+        names = {node: net.lab.name(node) for node in net.nodes}
+        sid = str(net["router2"].sid(0xD))
+        say("\nhost1 ── router1 ── router2 ── host2      four namespaces, three veth links")
+        say(f"          mark_delay  end_dm ({sid})")
+        try:
+            requests = [
+                Request(SOURCE, sid, "eth0", function="end_dm", netns=names["router2"]),
+                Request(
+                    SOURCE,
+                    "fd00:3::/64",
+                    "eth1",
+                    function="mark_delay",
+                    netns=names["router1"],
+                    settings={"far_end": sid, "one_in": "1"},
+                ),
+            ]
+            for request in requests:
+                say(
+                    f"\n$ nfc deploy {SOURCE.name} --function {request.function} "
+                    f"--route {request.prefix} --dev {request.dev} --netns {request.netns}"
+                    + "".join(f" --set {k}={v}" for k, v in request.settings.items())
+                )
+                say(str(deploy(request)))
+            say("\nThe routes as the kernel shows them:")
+            for node in ("router1", "router2"):
+                for line in _routes(names[node]):
+                    say(f"  {node}: {line}")
+
+            with open_store(shared=True) as store:
+                record = store.read(names["router2"], "end_dm")
+            assert record is not None
+            delays: list[int] = []
+            wrong: list[NfcError] = []
+
+            def collect() -> None:
+                try:
+                    with events_map(record) as ring:
+                        for event in read_events(ring, record.manifest, count=packets, timeout=30):
+                            sent, received = event.fields["sent"], event.fields["received"]
+                            delays.append(int(received) - int(sent))
+                except NfcError as error:
+                    wrong.append(error)
+
+            say(f"\nSending {packets} packets, {rate} a second, from host1 to host2 …")
+            reader = threading.Thread(target=collect, daemon=True)
+            reader.start()
+            target = str(net["host2"].address)
+            burst = net.lab.burst("host1", target, PORT, count=packets, rate=rate)
+            deadline = time.monotonic() + 3
+            while reader.is_alive() and time.monotonic() < deadline:
+                reader.join(0.05)
+            if wrong:
+                raise wrong[0]
+            status = {s.record.name: s for s in read_status([], None)}
+            for item in status.values():
+                say(f"\n$ nfc status {item.record.name}\n{item}")
+            mark, end = status["mark_delay"].counters, status["end_dm"].counters
+            assert mark is not None and end is not None
+            result = Measured(burst.sent, list(delays), mark, end)
+            _show(say, result)
+        finally:
+            gone = undeploy([], None, all_=True)
+    say("\nCleaned up:")
+    for line in gone:
+        say(f"  {line}")
+    say(f"  removed the namespaces {', '.join(names.values())} and their links")
+    return result
+
+
+def _routes(netns: str) -> list[str]:
+    """The namespace's routes that run programs, in iproute2's words where it is installed."""
+    from nfc.kernel.routes import routes_with_programs
+
+    if shutil.which("ip"):
+        command = ["ip", "-n", netns, "-6", "route", "show"]
+        shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        return [line.strip() for line in shown.splitlines() if "bpf" in line.lower()]
+    return [
+        f"{route.prefix} dev {' '.join(route.devices)} {program.hook} {program.tag}"
+        for route in routes_with_programs(netns)
+        for program in route.programs
+    ]
+
+
+def _show(say: Say, result: Measured) -> None:
+    say(
+        f"\nOne-way delay, router1 to router2, of {len(result.delays)} packets out of {result.sent}"
+    )
+    if not result.delays:
+        say("  nothing was measured")
+        return
+    summary = summarize(result.delays)
+    say(f"  minimum {microseconds(summary.minimum):>10}")
+    say(f"  median  {microseconds(summary.median):>10}")
+    say(f"  p99     {microseconds(summary.p99):>10}")
+    say(f"  maximum {microseconds(summary.maximum):>10}")
+    say("")
+    for line in histogram(result.delays):
+        say(f"  {line}")

@@ -1,0 +1,1 @@
+"""Deployments: plans, transactions, state. Knows nothing of the compiler's insides."""

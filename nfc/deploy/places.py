@@ -1,0 +1,68 @@
+"""Where a deployed function's program and maps are pinned, and opening them again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nfc.deploy.state import HERE, Record
+from nfc.errors import NfcError
+from nfc.manifest import EVENTS_MAP, PARAMS_SECTION
+
+if TYPE_CHECKING:
+    from nfc.kernel.maps import Map
+
+BPFFS = Path("/sys/fs/bpf")
+PROGRAM, STATS, EVENTS, PARAMS = "program", "stats", "events", "params"
+
+
+def folder(netns: str, name: str) -> Path:
+    """Where all generations of a function are pinned."""
+    # bpffs takes no dots in names (bpf_lookup, kernel/bpf/inode.c).
+    place = "here" if netns == HERE else f"netns-{netns}"
+    return BPFFS / "nfc" / _plain(place) / _plain(name)
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isalnum() or c in "_-" else f"%{ord(c):x}" for c in text)
+
+
+def generation(record: Record) -> Path:
+    """Where this generation's program and maps are pinned."""
+    return folder(record.netns, record.name) / record.generation
+
+
+def pin_names(record: Record) -> dict[str, str]:
+    """The object's map names, and the names under which they are pinned."""
+    names = {record.manifest.stats_map: STATS}
+    if record.manifest.events:
+        names[EVENTS_MAP] = EVENTS
+    if record.manifest.params:
+        names[PARAMS_SECTION] = PARAMS
+    return names
+
+
+def params_map(record: Record) -> Map:
+    """The function's params. Raises NfcError if it has none."""
+    if not record.manifest.params:
+        raise NfcError(f"{record.name} has no params")
+    return _open(record, PARAMS)
+
+
+def stats_map(record: Record) -> Map:
+    """The function's counters."""
+    return _open(record, STATS)
+
+
+def events_map(record: Record) -> Map:
+    """The function's ring buffer. Raises NfcError if it has no events."""
+    if not record.manifest.events:
+        raise NfcError(f"{record.name} emits no events")
+    return _open(record, EVENTS)
+
+
+def _open(record: Record, what: str) -> Map:
+    from nfc.kernel.maps import Map
+    from nfc.kernel.pins import open_pinned
+
+    return Map.of(open_pinned(generation(record) / what))

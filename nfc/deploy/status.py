@@ -1,0 +1,132 @@
+"""What is deployed, and how it fares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nfc.deploy import settings
+from nfc.deploy.places import params_map, stats_map
+from nfc.deploy.select import select
+from nfc.deploy.state import HERE, Record, open_store
+from nfc.errors import KernelError
+from nfc.observe.counters import Counters, read_counters
+
+
+@dataclass(frozen=True)
+class Status:
+    """One deployed function. `state` is `running`, or says in words what is wrong."""
+
+    record: Record
+    state: str
+    params: dict[str, str]
+    counters: Counters | None
+
+    @property
+    def running(self) -> bool:
+        """Whether its route has it."""
+        return self.state == "running"
+
+    def to_json(self) -> dict[str, Any]:
+        """The status as a JSON-ready object; counters in packets."""
+        record, counters = self.record, self.counters
+        found: dict[str, Any] = {
+            "name": record.name,
+            "function": record.manifest.function,
+            "hook": record.manifest.hook,
+            "source": record.source,
+            "netns": None if record.netns == HERE else record.netns,
+            "route": record.route,
+            "state": self.state,
+            "since": record.since,
+            "generation": record.generation,
+            "forced": record.forced,
+            "params": self.params,
+        }
+        if counters is not None:
+            found |= {
+                "packets": counters.packets,
+                "dropped": counters.dropped,
+                "errors": counters.errors,
+                "events_lost": counters.events_lost,
+                "rules": [
+                    {"line": r.line, "packets": r.packets, "drops": r.drops} for r in counters.rules
+                ],
+            }
+        return found
+
+    def __str__(self) -> str:
+        """Several lines for a terminal."""
+        record, counters = self.record, self.counters
+        where = "" if record.netns == HERE else f" in {record.netns}"
+        forced = ", forced past the check" if record.forced else ""
+        lines = [
+            f"{record.name} ({record.manifest.hook}): {self.state}{forced}",
+            f"  route    {route_text(record.route)}{where}",
+            f"  source   {record.source}, since {record.since}",
+        ]
+        if self.params:
+            shown = "  ".join(f"{name}={value}" for name, value in self.params.items())
+            lines.append(f"  params   {shown}")
+        if counters is not None:
+            lines.append(f"  packets  {counters.packets}, dropped {counters.dropped}")
+            for rule in counters.rules:
+                note = "  (dropped)" if rule.drops and rule.packets else ""
+                lines.append(f"    rule at line {rule.line:<4} {rule.packets}{note}")
+            for reason, count in counters.errors.items():
+                if count:
+                    lines.append(f"  error    {reason} {count}")
+            if counters.events_lost:
+                lines.append(f"  events   {counters.events_lost} lost: nobody reads fast enough")
+            if not any(counters.errors.values()):
+                lines.append("  errors   none")
+        return "\n".join(lines)
+
+
+def route_text(route: dict[str, Any]) -> str:
+    """A route as asked for, in the words of `ip route`."""
+    parts = [str(route.get("prefix"))]
+    if route.get("via"):
+        parts.append(f"via {route['via']}")
+    parts.append(f"dev {route.get('dev')}")
+    if route.get("table") not in (None, "main"):
+        parts.append(f"table {route['table']}")
+    if route.get("metric"):
+        parts.append(f"metric {route['metric']}")
+    return " ".join(parts)
+
+
+def read_status(names: list[str], netns: str | None) -> list[Status]:
+    """Statuses of deployed functions: of these names, in that namespace; all if not said."""
+    from nfc.deploy.deployments import installed, recover_all
+
+    with open_store() as store:
+        recover_all(store)
+        return [_status(record, installed) for record in select(store, names, netns)]
+
+
+def _status(record: Record, installed: Any) -> Status:
+    state = "running"
+    try:
+        tag = installed(record)
+        if tag is None:
+            state = "not on its route: something else has replaced or removed it"
+        elif tag != record.tag:
+            state = f"not on its route: the route runs {tag}"
+    except KernelError as error:
+        state = f"not on its route: {error.message}"
+    params: dict[str, str] = {}
+    counters: Counters | None = None
+    try:
+        if record.manifest.params:
+            from nfc.kernel.params import read_params
+
+            with params_map(record) as opened:
+                copy = read_params(opened)
+            params = {p.field.name: settings.show(p, copy) for p in record.manifest.params}
+        with stats_map(record) as opened:
+            counters = read_counters(opened, record.manifest)
+    except KernelError as error:
+        if state == "running":
+            state = f"its maps cannot be read: {error.message}"
+    return Status(record, state, params, counters)

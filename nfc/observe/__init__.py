@@ -1,0 +1,1 @@
+"""What running functions say: events and counters."""

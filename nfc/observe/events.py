@@ -1,0 +1,104 @@
+"""A function's events: records of its ring buffer, decoded by their declared fields."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nfc.deploy import values
+from nfc.deploy.places import events_map
+from nfc.deploy.select import select_one
+from nfc.deploy.state import HERE, Record, open_store, state_dir
+from nfc.errors import NfcError
+from nfc.manifest import Event, Manifest
+
+if TYPE_CHECKING:
+    from nfc.kernel.maps import Map
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One event; times are TAI nanoseconds, addresses text."""
+
+    declared: Event
+    fields: dict[str, int | bool | str]
+
+    @property
+    def name(self) -> str:
+        """The event's name."""
+        return self.declared.name
+
+    def to_json(self) -> dict[str, Any]:
+        """The event as a JSON-ready object."""
+        return {"event": self.name, **self.fields}
+
+    def __str__(self) -> str:
+        """One line for a terminal."""
+        parts = [f"{f.name}={values.show(f, self.fields[f.name])}" for f in self.declared.fields]
+        return " ".join([self.name, *parts])
+
+
+def decode(manifest: Manifest, record: bytes) -> Decoded:
+    """An event from a record. Raises NfcError if it is none of this function's."""
+    if len(record) >= 8:
+        index = struct.unpack_from("<Q", record)[0]
+        for event in manifest.events:
+            if event.index == index and len(record) >= event.size:
+                fields = {f.name: values.decode(f, record) for f in event.fields}
+                return Decoded(event, fields)
+    raise NfcError(f"a record of {len(record)} bytes is no event of {manifest.function}")
+
+
+def read_events(
+    ring: Map, manifest: Manifest, *, count: int | None = None, timeout: float | None = None
+) -> Iterator[Decoded]:
+    """Events from a ring buffer as they come: `count` of them at most, for `timeout` seconds at
+    most; without end if neither is given."""
+    from nfc.kernel.ringbuf import RingBuffer
+
+    until = None if timeout is None else time.monotonic() + timeout
+    left = count
+    with RingBuffer(ring) as buffer:
+        while left is None or left > 0:
+            rest = None if until is None else max(0.0, until - time.monotonic())
+            record = next(iter(buffer.records(rest)), None)
+            if record is None:
+                return
+            yield decode(manifest, record)
+            left = None if left is None else left - 1
+
+
+def follow(
+    name: str, netns: str | None, *, count: int | None = None, timeout: float | None = None
+) -> Iterator[Decoded]:
+    """Events of a deployed function. Raises UsageError, NfcError (someone else reads them)."""
+    with open_store(shared=True) as store:
+        record = select_one(store, name, netns)
+        ring = events_map(record)
+    with ring, _only_reader(record):
+        yield from read_events(ring, record.manifest, count=count, timeout=timeout)
+
+
+@contextmanager
+def _only_reader(record: Record) -> Iterator[None]:
+    """A ring buffer has one read position, in the kernel: two readers would share events out."""
+    place = "here" if record.netns == HERE else f"netns-{record.netns}"
+    path = state_dir() / place / f"{record.name}.events.lock"
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise NfcError(
+                f"the events of {record.name} are being read already",
+                hint="a ring buffer has one reader",
+            ) from None
+        yield
+    finally:
+        os.close(lock)

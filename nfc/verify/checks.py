@@ -1,0 +1,142 @@
+"""The check that runs before every insertion, on sources and on anybody's objects."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nfc.bpf.facts import HOOK_BY_SECTION
+from nfc.bpf.object import Object, Program
+from nfc.bpf.version import KernelVersion
+from nfc.errors import KernelError, NfcError, ObjectError, PrivilegeError, UsageError
+from nfc.syntax.diagnostics import Diagnostic, nearest
+from nfc.verify.report import DryRun, Report
+from nfc.verify.structure import inspect
+
+if TYPE_CHECKING:
+    from nfc.compiler import Compilation
+
+MAX_OBJECT_BYTES = 64 << 20
+
+
+def check_path(
+    path: Path, kernel: str, function: str | None, *, load: bool
+) -> tuple[list[Report], tuple[Diagnostic, ...]]:
+    """Check a source or an object; reports, and the compiler's warnings.
+
+    Raises SourceErrors for a source that does not compile, ObjectError for an object that is
+    none, UsageError for a function that is not there.
+    """
+    version = KernelVersion.parse(kernel)
+    if _is_elf(path):
+        obj = _read(path)
+        chosen = _choose(obj, function)
+        return [_check(obj, program, version, load=load) for program in chosen], ()
+    from nfc.compiler import compile_file
+
+    compilation = compile_file(path, kernel)
+    if function is not None:
+        compilation = replace(compilation, functions=(compilation.function(function),))
+    return check_compilation(compilation, load=load), compilation.warnings
+
+
+def check_compilation(compilation: Compilation, *, load: bool) -> list[Report]:
+    """Check every function of a compiled file."""
+    from nfc.bpf.reader import read_object
+
+    reports = []
+    for compiled in compilation.functions:
+        obj = read_object(compilation.object([compiled]))
+        program = obj.program(compiled.manifest.function)
+        version = KernelVersion.parse(compilation.target.name)
+        reports.append(_check(obj, program, version, load=load))
+    return reports
+
+
+def check_object(obj: Object, name: str, hook: str, kernel: str) -> Report:
+    """Check one program for a kernel release, without asking the running kernel."""
+    version = KernelVersion.parse(kernel)
+    return _report(obj, obj.program(name), hook, version)
+
+
+def _is_elf(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"\x7fELF" or path.suffix == ".o"
+    except OSError as error:
+        raise NfcError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _read(path: Path) -> Object:
+    from nfc.bpf.reader import read_object
+
+    with path.open("rb") as file:
+        data = file.read(MAX_OBJECT_BYTES + 1)
+    if len(data) > MAX_OBJECT_BYTES:
+        raise ObjectError(f"{path} is larger than {MAX_OBJECT_BYTES} bytes")
+    try:
+        return read_object(data)
+    except ObjectError as error:
+        raise ObjectError(error.message, where=str(path), hint=error.hint) from None
+
+
+def _choose(obj: Object, function: str | None) -> Sequence[Program]:
+    """The programs of the hooks that we know, or the one that is asked for."""
+    known = [p for p in obj.programs if p.section in HOOK_BY_SECTION]
+    names = [p.name for p in known]
+    if function is not None:
+        chosen = [p for p in known if p.name == function]
+        if not chosen:
+            raise UsageError(
+                f"the object has no program '{function}'",
+                hint=nearest(function, names) or f"its programs: {', '.join(names) or 'none'}",
+            )
+        return chosen
+    if not known:
+        sections = ", ".join(sorted({p.section for p in obj.programs})) or "none"
+        raise ObjectError(
+            "the object has no program of the four hooks",
+            hint=f"their sections are {', '.join(HOOK_BY_SECTION)}; this object's are {sections}",
+        )
+    return known
+
+
+def _report(obj: Object, program: Program, hook: str, version: KernelVersion) -> Report:
+    structure = inspect(obj, program, hook, version)
+    return Report(
+        program.name,
+        hook,
+        str(version),
+        structure.instructions,
+        structure.stack,
+        structure.helpers,
+        structure.violations,
+    )
+
+
+def _check(obj: Object, program: Program, version: KernelVersion, *, load: bool) -> Report:
+    hook = HOOK_BY_SECTION[program.section].name
+    report = _report(obj, program, hook, version)
+    return replace(report, dry_run=dry_run(obj, program, hook)) if load else report
+
+
+def dry_run(obj: Object, program: Program, hook: str) -> DryRun:
+    """Ask the running kernel's verifier; nothing stays loaded."""
+    from nfc.kernel.loader import load
+    from nfc.kernel.verifier_log import explain, parse
+
+    release = os.uname().release
+    try:
+        with load(obj, program.name, hook=hook, log=1) as loaded:
+            stats = parse(loaded.log).stats
+        return DryRun(release, True, stats.processed if stats else 0)
+    except PrivilegeError as error:
+        return DryRun(release, None, 0, error.message)
+    except KernelError as error:
+        if not error.log:
+            return DryRun(release, False, 0, error.message)
+        stats = parse(error.log).stats
+        return DryRun(release, False, stats.processed if stats else 0, explain(error.log, program))

@@ -1,0 +1,342 @@
+"""Every function of the standard library on a real route: what comes out, byte for byte.
+
+One router between two hosts; a packet goes in from h1 with a SID of r1 as its active segment,
+and h2 (or whoever the function sends it to) captures what r1 sent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from nfc.deploy.deployments import Request, deploy, undeploy
+from nfc.deploy.places import events_map
+from nfc.deploy.state import open_store
+from nfc.lab import Chain, chain
+from nfc.lab.dissect import dissect
+from nfc.observe.events import read_events
+from nfc.packet import Packet, decode, diff, ip, packet, srh, tlv, udp
+from nfc.packet.tlvs import AnyTLV, Junk
+from nfc.resources import data_dir
+
+pytestmark = pytest.mark.kernel
+
+STDLIB = data_dir("stdlib")
+H1, H2 = "fd00:1::1", "fd00:2::2"
+SID = "fd00:a::d"
+PAYLOAD = b"what the user sent"
+DM_TYPE, URO_TYPE = 7, 131
+TAI = getattr(time, "CLOCK_TAI", 11)
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[Chain]:
+    with chain("h1", "r1", "h2") as built:
+        # A second way to h2's network, for what End.X and End.T choose.
+        built.lab.route("r1", "fd00:2::/64", via=H2, table=100)
+        yield built
+
+
+@pytest.fixture(autouse=True)
+def clean(net: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("NFC_STATE_DIR", str(tmp_path / "state"))
+    yield
+    undeploy([], None, all_=True)
+
+
+def put(net: Chain, function: str, file: str | None = None, **settings: str) -> None:
+    deploy(
+        Request(
+            STDLIB / f"{file or function}.nf",
+            SID,
+            "eth0",
+            function=function,
+            netns=net.lab.name("r1"),
+            settings=settings,
+        )
+    )
+
+
+def through(net: Chain, sent: Packet) -> bytes | None:
+    """What h2 gets of a packet that h1 sends; None if nothing came."""
+    with net.lab.capture("h2", "eth0") as capture:
+        net.lab.send("h1", "eth0", sent)
+        got = capture.packets(1, timeout=0.5)
+    return got[0] if got else None
+
+
+def query(tlvs: list[AnyTLV], *, tag: int = 0, flags: int = 0, pad: bool = True) -> Packet:
+    """A packet on its way over the SID to h2."""
+    return packet(
+        ip(H1, SID),
+        srh([SID, H2], left=1, tag=tag, flags=flags, tlvs=tlvs, pad=pad),
+        udp(4000, 5000),
+        PAYLOAD,
+    )
+
+
+def answer(tlvs: list[AnyTLV], *, tag: int = 0, flags: int = 0, pad: bool = True) -> bytes:
+    """The same packet after r1: advanced, one hop on, with these TLVs."""
+    return bytes(
+        packet(
+            ip(H1, H2, hop_limit=63),
+            srh([SID, H2], left=0, tag=tag, flags=flags, tlvs=tlvs, pad=pad),
+            udp(4000, 5000),
+            PAYLOAD,
+        )
+    )
+
+
+def check(got: bytes | None, expected: bytes) -> None:
+    assert got is not None, "nothing came out"
+    assert got == expected, diff(expected, got)
+    well_formed(got)
+
+
+def well_formed(got: bytes) -> None:
+    """No part is malformed: by tshark, and for the TLVs, into which tshark does not look, by us."""
+    header = decode(got).srh
+    if header is not None:
+        assert not any(isinstance(t, Junk) for t in header.tlvs)
+        (seen,) = dissect([got])
+        assert len(seen.srhs) == 1
+        assert seen.complaints == ()
+
+
+@dataclass(frozen=True)
+class Case:
+    function: str
+    sent: Packet
+    expected: bytes
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+NSH = tlv(6, bytes([0, 1, 2, 3, 4, 5]))
+INGRESS = tlv(1, bytes(2) + bytes.fromhex("fd00000a000000000000000000000001"))
+OTHER = tlv(200, b"abc")  # five bytes, so that there is padding behind it
+
+CASES = {
+    "end": Case("end", query([]), answer([])),
+    "end keeps TLVs": Case("end", query([OTHER, NSH]), answer([OTHER, NSH])),
+    "tag": Case("tag", query([], tag=41), answer([], tag=42)),
+    "tag wraps": Case("tag", query([], tag=0xFFFF, flags=0x20), answer([], tag=0, flags=0x20)),
+    "nsh": Case("nsh", query([]), answer([NSH])),
+    "nsh behind another": Case("nsh", query([OTHER]), answer([OTHER, NSH])),
+    "nsh twice": Case("nsh", query([NSH]), answer([NSH, NSH])),
+    "ingress": Case("ingress", query([]), answer([INGRESS])),
+    "ingress in place of padding": Case("ingress", query([OTHER]), answer([OTHER, INGRESS])),
+    "ingress fills padding": Case(
+        "ingress", query([tlv(200, bytes(10))]), answer([tlv(200, bytes(10)), INGRESS])
+    ),
+    "ingress leaves a gap of one": Case(
+        "ingress", query([tlv(200, b"x")]), answer([tlv(200, b"x"), INGRESS])
+    ),
+    "ingress shrinks long padding": Case(
+        "ingress",
+        query([tlv(200, bytes(6)), tlv(4, bytes(38))], pad=False),
+        answer([tlv(200, bytes(6)), INGRESS]),
+    ),
+    "x": Case("x", query([NSH]), answer([NSH]), {"nexthop": H2}),
+    "t": Case("t", query([NSH]), answer([NSH])),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_packet_through(net: Chain, case: Case) -> None:
+    put(net, case.function, **case.settings)
+    check(through(net, case.sent), case.expected)
+
+
+def test_x_ignores_the_routing_table(net: Chain) -> None:
+    """End.X goes to its neighbour even for a destination that nothing routes there."""
+    put(net, "x", nexthop=H2)
+    sent = packet(ip(H1, SID), srh([SID, "fd00:77::1"], left=1), udp(4000, 5000), PAYLOAD)
+    expected = packet(
+        ip(H1, "fd00:77::1", hop_limit=63),
+        srh([SID, "fd00:77::1"], left=0),
+        udp(4000, 5000),
+        PAYLOAD,
+    )
+    check(through(net, sent), bytes(expected))
+
+
+def test_t_uses_its_table_only(net: Chain) -> None:
+    """Without a route in table 100 the packet goes nowhere, though main has one."""
+    put(net, "t")
+    sent = packet(ip(H1, SID), srh([SID, "fd00:1::1"], left=1), udp(4000, 5000), PAYLOAD)
+    with net.lab.capture("h1", "eth0") as capture:
+        net.lab.send("h1", "eth0", sent)
+        back = [decode(p) for p in capture.packets(1, timeout=0.3)]
+    assert not any(p.srh is not None and p.payload == PAYLOAD for p in back)
+
+
+def inner() -> Packet:
+    return packet(ip("fd00:9::9", H2, hop_limit=7), udp(4000, 5000), PAYLOAD)
+
+
+def outer(tlvs: list[AnyTLV]) -> Packet:
+    """The inner packet in another, with an SRH whose active segment is the SID."""
+    return packet(ip(H1, SID), srh([SID, H2], left=1, tlvs=tlvs, next_header=41), bytes(inner()))
+
+
+def test_dt6(net: Chain) -> None:
+    put(net, "dt6")
+    expected = packet(ip("fd00:9::9", H2, hop_limit=6), udp(4000, 5000), PAYLOAD)
+    check(through(net, outer([NSH])), bytes(expected))
+
+
+# ---- delay monitoring -----------------------------------------------------------------------
+
+
+def dm(
+    control: int,
+    *,
+    session: int = 0x010203,
+    sent: bytes = bytes(8),
+    response: int = 0,
+    version: int = 1,
+    response_format: int = 0,
+    received: bytes = bytes(8),
+) -> AnyTLV:
+    """The DM TLV as RFC 6374 lays it out, by hand."""
+    value = bytes(2)
+    value += bytes([version << 4 | response << 3, control]) + bytes(2)
+    value += bytes([3 << 4 | response_format, 0, 0, 0])
+    value += session.to_bytes(3, "big") + bytes(1)
+    value += sent + received + received + bytes(8)
+    return tlv(DM_TYPE, value)
+
+
+def uro(port: int, address: str) -> AnyTLV:
+    from ipaddress import IPv6Address
+
+    return tlv(URO_TYPE, port.to_bytes(2, "big") + IPv6Address(address).packed)
+
+
+def ptp(nanoseconds: int) -> bytes:
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return seconds.to_bytes(4, "big") + rest.to_bytes(4, "big")
+
+
+def from_ptp(data: bytes) -> int:
+    return int.from_bytes(data[:4], "big") * 1_000_000_000 + int.from_bytes(data[4:], "big")
+
+
+def events(net: Chain, name: str, count: int) -> list[dict[str, object]]:
+    with open_store(shared=True) as store:
+        record = store.read(net.lab.name("r1"), name)
+    assert record is not None
+    with events_map(record) as ring:
+        return [dict(e.fields) for e in read_events(ring, record.manifest, count=count, timeout=1)]
+
+
+def test_end_dm_one_way(net: Chain) -> None:
+    """An event with both times; the packet goes on without its outer header."""
+    put(net, "end_dm", "delay")
+    sent = 1_700_000_000_123_456_789
+    before = time.clock_gettime_ns(TAI)
+    got = through(net, outer([dm(1, sent=ptp(sent)), uro(4739, "fd00:c::1")]))
+    after = time.clock_gettime_ns(TAI)
+    check(got, bytes(packet(ip("fd00:9::9", H2, hop_limit=6), udp(4000, 5000), PAYLOAD)))
+    (event,) = events(net, "end_dm", 1)
+    assert event["session"] == 0x010203
+    assert event["sent"] == sent
+    received = event["received"]
+    assert isinstance(received, int)
+    assert before <= received <= after
+
+
+def test_end_dm_finds_its_tlv_behind_others(net: Chain) -> None:
+    put(net, "end_dm", "delay")
+    short = tlv(DM_TYPE, bytes(10))  # of its type, but too short to be one
+    assert through(net, outer([NSH, short, OTHER, dm(1), OTHER])) is not None
+    assert len(events(net, "end_dm", 1)) == 1
+
+
+def test_end_dm_two_way(net: Chain) -> None:
+    """The answer is in the TLV; all that is not the answer's stays as it was."""
+    put(net, "end_dm", "delay")
+    sent = ptp(1_700_000_000_000_000_001)
+    before = time.clock_gettime_ns(TAI)
+    got = through(net, query([OTHER, dm(0, sent=sent)], tag=3))
+    after = time.clock_gettime_ns(TAI)
+    assert got is not None
+    header = decode(got).srh
+    assert header is not None
+    answered = bytes(next(t for t in header.tlvs if t.type == DM_TYPE).encode())
+    received = answered[24:32]
+    assert before <= from_ptp(received) <= after
+    expected = dm(1, sent=sent, response=1, response_format=3, received=received)
+    check(got, answer([OTHER, expected], tag=3))
+
+
+@pytest.mark.parametrize(
+    "tlvs",
+    [[], [NSH], [dm(2)], [dm(0, version=2)], [dm(0, response=1)]],
+    ids=["none", "another", "no answer wanted", "another version", "an answer already"],
+)
+def test_end_dm_lets_every_other_packet_go_on(net: Chain, tlvs: list[AnyTLV]) -> None:
+    put(net, "end_dm", "delay")
+    check(through(net, query(tlvs)), answer(tlvs))
+
+
+def test_mark_delay(net: Chain) -> None:
+    """An outer header with an SRH that carries DM and URO, padded; the inner packet untouched."""
+    far_end = "fd00:2::f"
+    deploy(
+        Request(
+            STDLIB / "delay.nf",
+            "fd00:2::/64",
+            "eth1",
+            function="mark_delay",
+            netns=net.lab.name("r1"),
+            settings={
+                "far_end": far_end,
+                "collector": "fd00:c::2",
+                "port": "77",
+                "session": "0xabcdef",
+                "one_in": "1",
+            },
+        )
+    )
+    net.lab.address("h2", "eth0", f"{far_end}/64")
+    sent = packet(ip("fd00:1::1", H2, hop_limit=9), udp(4000, 5000), PAYLOAD)
+    before = time.clock_gettime_ns(TAI)
+    got = through(net, sent)
+    after = time.clock_gettime_ns(TAI)
+    assert got is not None
+    whole = decode(got)
+    assert whole.srh is not None
+    stamped = bytes(whole.srh.tlvs[0].encode())[16:24]
+    assert before <= from_ptp(stamped) <= after
+    expected = packet(
+        ip(str(whole.ip.src), far_end, hop_limit=whole.ip.hop_limit),
+        srh(
+            [far_end, H2],
+            left=1,
+            next_header=41,
+            tlvs=[dm(1, session=0xABCDEF, sent=stamped), uro(77, "fd00:c::2")],
+        ),
+        bytes(sent),
+    )
+    check(got, bytes(expected))
+
+
+def test_mark_delay_marks_none_at_zero(net: Chain) -> None:
+    deploy(
+        Request(
+            STDLIB / "delay.nf",
+            "fd00:2::/64",
+            "eth1",
+            function="mark_delay",
+            netns=net.lab.name("r1"),
+            settings={"one_in": "0"},
+        )
+    )
+    sent = packet(ip(H1, H2), udp(4000, 5000), PAYLOAD)
+    expected = packet(ip(H1, H2, hop_limit=63), udp(4000, 5000), PAYLOAD)
+    check(through(net, sent), bytes(expected))
