@@ -60,7 +60,7 @@ class Compilation:
         from nfc.codegen.module import Unit, build_module  # llvmlite is slow to import
 
         units = [Unit(f.plan, f.manifest) for f in functions]
-        return build_module(units, self.source, self.target)
+        return build_module(units, all_params(self.program), self.source, self.target)
 
     def objects(self) -> list[tuple[Compiled, ...]]:
         """The functions as they go into objects that stock tools can load: all in one while
@@ -146,18 +146,29 @@ def _span_of(rule: typed.Rule, kind: type) -> Span:
     return min(found, key=lambda s: s.start) if found else rule.span
 
 
-def make_manifest(
-    program: typed.Program, function: typed.Function, plan: Plan, target: Target
-) -> Manifest:
-    """What deploying, setting params and decoding events need to know."""
-    emitted = {e.event.name for r in function.rules for e in r.edits if isinstance(e, typed.Emit)}
-    params = tuple(
+def all_params(program: typed.Program) -> tuple[Param, ...]:
+    """A file's params with their places; every function of it has the same layout."""
+    return tuple(
         Param(
             Field(p.name, type_name(p.type), p.offset, types.memory_size(p.type)),
             value_text(p.type, p.default),
         )
         for p in program.params
     )
+
+
+def make_manifest(
+    program: typed.Program, function: typed.Function, plan: Plan, target: Target
+) -> Manifest:
+    """What deploying, setting params and decoding events need to know."""
+    emitted = {e.event.name for r in function.rules for e in r.edits if isinstance(e, typed.Emit)}
+    used = {
+        value.name
+        for rule in plan.rules
+        for value in (*guard_values(rule), *body_values(rule))
+        if isinstance(value, v.Param)
+    }
+    params = tuple(p for p in all_params(program) if p.field.name in used)
     events = tuple(
         Event(
             e.name,

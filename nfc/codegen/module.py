@@ -11,7 +11,7 @@ from llvmlite import ir
 from nfc.codegen.debuginfo import DebugInfo
 from nfc.codegen.function import FunctionEmitter, Globals
 from nfc.codegen.target import Target
-from nfc.manifest import EVENTS_MAP, PARAMS_SECTION, Manifest
+from nfc.manifest import EVENTS_MAP, PARAMS_SECTION, Manifest, Param
 from nfc.plan.plan import Plan
 from nfc.syntax.source import Source
 
@@ -38,8 +38,11 @@ class Unit:
     manifest: Manifest
 
 
-def build_module(units: Sequence[Unit], source: Source, target: Target) -> ir.Module:
-    """The LLVM IR of functions of one file, each at a hook of its own.
+def build_module(
+    units: Sequence[Unit], declared: Sequence[Param], source: Source, target: Target
+) -> ir.Module:
+    """The LLVM IR of functions of one file, each at a hook of its own; `declared` is all of the
+    file's params.
 
     They share the params and the ring buffer; each has its own counters.
     """
@@ -53,7 +56,8 @@ def build_module(units: Sequence[Unit], source: Source, target: Target) -> ir.Mo
         if has_events
         else None
     )
-    params = _params(module, debug, units[0]) if units[0].plan.params_size else None
+    has_params = any(unit.manifest.params for unit in units)
+    params = _params(module, debug, units[0].plan, declared) if has_params else None
     for unit in units:
         globals_ = Globals(_stats(module, debug, unit.manifest), events, params)
         function = FunctionEmitter(module, unit.plan, globals_, debug, target).emit()
@@ -112,17 +116,19 @@ def _stats(module: ir.Module, debug: DebugInfo, manifest: Manifest) -> ir.Global
     )
 
 
-def _params(module: ir.Module, debug: DebugInfo, unit: Unit) -> ir.GlobalVariable:
+def _params(
+    module: ir.Module, debug: DebugInfo, plan: Plan, declared: Sequence[Param]
+) -> ir.GlobalVariable:
     """The params' two copies, both with the defaults; see nfc.manifest."""
-    copy = unit.plan.params_default
+    copy = plan.params_default
     content = struct.pack("<Q", 0) + copy + copy
     variable = _variable(module, "params", _bytes(content), PARAMS_SECTION, 8)
     fields = [
         (p.field.name, debug.named(p.field.type, p.field.size), p.field.offset, p.field.size)
-        for p in unit.manifest.params
+        for p in declared
     ]
-    struct_type = debug.struct("nfc_params", fields, unit.plan.params_size)
-    both = debug.array(struct_type, 2, unit.plan.params_size * 8)
+    struct_type = debug.struct("nfc_params", fields, plan.params_size)
+    both = debug.array(struct_type, 2, plan.params_size * 8)
     whole = debug.struct(
         "nfc_params_copies",
         [("active", debug.named("u64", 8), 0, 8), ("copies", both, 8, 2 * len(copy))],

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfc.deploy import settings as params
-from nfc.deploy.places import PROGRAM, folder, generation, params_map, pin_names
+from nfc.deploy.places import PROGRAM, folder, generation, params_map, pin_names, remove_empty
 from nfc.deploy.select import select, select_one
 from nfc.deploy.state import HERE, Record, Store, open_store
 from nfc.deploy.status import route_text
@@ -389,9 +389,7 @@ def recover_all(store: Store) -> None:
 
 def _remove_generation(record: Record) -> None:
     shutil.rmtree(generation(record), ignore_errors=True)
-    with contextlib.suppress(OSError):
-        folder(record.netns, record.name).rmdir()
-        folder(record.netns, record.name).parent.rmdir()
+    remove_empty(record.netns, record.name)
 
 
 def _sweep(record: Record) -> None:
@@ -432,10 +430,8 @@ def _undeploy(store: Store, record: Record) -> str:
         if _exists(record.netns):
             raise
         after = f"its namespace is gone ({error.message})"
-    _remove_generation(record)
     shutil.rmtree(folder(record.netns, record.name), ignore_errors=True)
-    with contextlib.suppress(OSError):
-        folder(record.netns, record.name).parent.rmdir()
+    remove_empty(record.netns, record.name)
     store.remove(record.netns, record.name)
     where = "" if record.netns == HERE else f" in {record.netns}"
     return f"{record.name} off {route_text(record.route)}{where}: {after}"

@@ -32,6 +32,16 @@ def generation(record: Record) -> Path:
     return folder(record.netns, record.name) / record.generation
 
 
+def remove_empty(netns: str, name: str) -> None:
+    """Remove the folders that held a function's pins, as far as they are empty."""
+    place = folder(netns, name)
+    for empty in (place, place.parent, place.parent.parent):
+        try:
+            empty.rmdir()
+        except OSError:
+            return
+
+
 def pin_names(record: Record) -> dict[str, str]:
     """The object's map names, and the names under which they are pinned."""
     names = {record.manifest.stats_map: STATS}

@@ -33,6 +33,60 @@ _LONGEST_WAIT = 3600.0  # seconds; epoll_wait(2) takes an int of milliseconds
 _fence_lock = threading.Lock()
 
 
+class RingReader:
+    """The consumer's side of a ring in memory: what to read, and when to say so.
+
+    `consumer` and `producer` are views of one u64 each (format "Q": Python then loads and stores
+    it whole); `data` is the ring's bytes twice in a row.
+    """
+
+    def __init__(self, consumer: memoryview, producer: memoryview, data: memoryview) -> None:
+        """Keep the views, which the caller releases after `close`."""
+        self._consumer = consumer
+        self._producer = producer
+        self._data = data
+        self._headers = data.cast("I")
+        self._size = len(data) // 2
+
+    def read(self) -> bytes | None:
+        """The next record, or None when there is none that is complete.
+
+        Raises KernelError when the ring's bookkeeping makes no sense.
+        """
+        while True:
+            position, produced = self._consumer[0], self._producer[0]
+            if position == produced:
+                return None
+            _fence()
+            at = position % self._size
+            header = self._headers[at // 4]
+            if header & _BUSY:
+                return None
+            _fence()
+            length = header & ~_DISCARDED
+            step = (length + _HEADER + 7) & ~7
+            if position % 8 or step > self._size or position + step > produced:
+                raise KernelError(f"the ring buffer is corrupt at byte {position}")
+            begin = at + _HEADER
+            record = None if header & _DISCARDED else bytes(self._data[begin : begin + length])
+            _fence()
+            self._consumer[0] = position + step
+            if record is not None:
+                return record
+
+    def blocked(self) -> bool:
+        """Whether the ring is not empty, but its first record is not submitted yet."""
+        position = self._consumer[0]
+        if position == self._producer[0]:
+            return False
+        _fence()
+        return bool(self._headers[position % self._size // 4] & _BUSY)
+
+    def close(self) -> None:
+        """Release what was derived from `data`."""
+        self._headers.release()
+
+
 class RingBuffer:
     """The one consumer of a ring buffer. A context manager; leaves the map itself alone.
 
@@ -46,49 +100,24 @@ class RingBuffer:
         info = maps.info(fd)
         if info.type != maps.RINGBUF:
             raise KernelError(f"map {info.name} is not a ring buffer", errno=errno.EINVAL)
-        page = mmap.PAGESIZE
-        self._name = info.name
-        self._size = info.max_entries
-        number = fd.fileno()
+        page, number, size = mmap.PAGESIZE, fd.fileno(), info.max_entries
         both = mmap.PROT_READ | mmap.PROT_WRITE
         try:
             self._ours = mmap.mmap(number, page, mmap.MAP_SHARED, both)
             self._theirs = mmap.mmap(
-                number, page + 2 * self._size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page
+                number, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page
             )
         except OSError as error:
             raise syscall.refused(f"map ring buffer {info.name}", error.errno or 0) from None
-        # Native formats: one aligned load or store each, where "=Q" would go byte by byte.
-        self._consumer = memoryview(self._ours).cast("Q")
-        self._producer = memoryview(self._theirs)[:8].cast("Q")
-        self._data = memoryview(self._theirs)[page:]
-        self._headers = self._data.cast("I")
+        theirs = memoryview(self._theirs)
+        self._views = (memoryview(self._ours)[:8].cast("Q"), theirs[:8].cast("Q"), theirs[page:])
+        self._reader = RingReader(*self._views)
         self._epoll = select.epoll()
         self._epoll.register(number, select.EPOLLIN)
 
     def read(self) -> bytes | None:
         """The next record, or None when there is none that is complete. Does not wait."""
-        while True:
-            position = self._consumer[0]
-            produced = self._producer[0]
-            if position >= produced:
-                return None
-            _fence()
-            at = position % self._size
-            header = self._headers[at // 4]
-            if header & _BUSY:
-                return None
-            _fence()
-            length = header & ~_DISCARDED
-            step = (length + _HEADER + 7) & ~7
-            if step > self._size or position + step > produced:
-                raise KernelError(f"ring buffer {self._name} is corrupt at {position}")
-            begin = at + _HEADER
-            record = None if header & _DISCARDED else bytes(self._data[begin : begin + length])
-            _fence()
-            self._consumer[0] = position + step
-            if record is not None:
-                return record
+        return self._reader.read()
 
     def records(self, timeout: float | None = None) -> Iterator[bytes]:
         """Records as they come; ends when none came for `timeout` seconds (None: never).
@@ -114,16 +143,15 @@ class RingBuffer:
     def _wait(self, seconds: float) -> None:
         """Sleep until the ring is not empty. epoll looks at both positions itself before it
         sleeps (ringbuf_map_poll_kern), so a record that came since `read` is not missed."""
-        if self._epoll.poll(seconds) and self._consumer[0] < self._producer[0]:
-            header = self._headers[self._consumer[0] % self._size // 4]
-            if header & _BUSY:
-                # Not empty, yet nothing to read: epoll would say so again at once.
-                time.sleep(min(seconds, _BUSY_PAUSE))
+        if self._epoll.poll(seconds) and self._reader.blocked():
+            # Not empty, yet nothing to read: epoll would say so again at once.
+            time.sleep(min(seconds, _BUSY_PAUSE))
 
     def close(self) -> None:
         """Unmap; nothing when closed already."""
         self._epoll.close()
-        for view in (self._consumer, self._producer, self._headers, self._data):
+        self._reader.close()
+        for view in self._views:
             view.release()
         self._ours.close()
         self._theirs.close()

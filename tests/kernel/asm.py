@@ -40,9 +40,6 @@ RETURN_0 = mov(0, 0) + EXIT
 RETURN_2 = mov(0, 2) + EXIT  # BPF_DROP
 
 MAP_LOOKUP_ELEM = 1
-TRACE_RINGBUF_OUTPUT = 130
-# r0 = value of key 0 of the map that a relocation at byte 24 names; jumps to the given place
-# when there is none.
 
 
 def lookup_entry_0() -> bytes:
