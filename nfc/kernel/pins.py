@@ -13,7 +13,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from nfc.errors import KernelError, UsageError
+from nfc.errors import KernelError, PrivilegeError, UsageError
 from nfc.kernel import maps, programs, syscall
 from nfc.kernel.syscall import Fd
 
@@ -144,7 +144,7 @@ def _pin(fd: Fd, path: Path) -> None:
         syscall.attempt(syscall.OBJ_PIN, attr)
     except OSError as error:
         refusal = _refused(f"pin at {path}", error)
-        if error.errno == errno.EINVAL:
+        if error.errno in (errno.EINVAL, errno.EPERM) and not isinstance(refusal, PrivilegeError):
             refusal.hint = f"{path.parent} has to be in a BPF file system"
         raise refusal from None
 
