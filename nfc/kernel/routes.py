@@ -158,8 +158,10 @@ def delete_route(route: Route, *, netns: str | None = None) -> bool:
 def seg6_disabled(devices: Iterable[str], *, netns: str | None = None) -> tuple[str, ...]:
     """The sysctls out of seg6_enabled for `all` and `devices` that are not 1, by full name.
 
-    Without them the kernel drops packets with an SRH that come in there. Raises KernelError
-    when a device, or SRv6 in this kernel, does not exist.
+    Without them the kernel drops packets with an SRH that are for an address of its own
+    (net/ipv6/exthdrs.c, ipv6_srh_rcv): those that a function passes up to this host. A seg6local
+    route does not ask for them (measured on 6.18). Raises KernelError when a device, or SRv6 in
+    this kernel, does not exist.
     """
     names = ("all", *devices)
 

@@ -449,6 +449,22 @@ class TestPackets:
             assert line.send() == 3
             assert count(loaded) == 3
 
+    def test_an_endpoint_runs_without_seg6_enabled(self, line: Line) -> None:
+        # It is asked for where packets go up to the host, which a seg6local route is not.
+        with counting("endpoint") as loaded:
+            program = [RouteProgram("endpoint", loaded.fd, "sid")]
+            replace_route("fc00:5::1", program, netns=line.router, dev="dr")
+            line.at(
+                "left",
+                "ip -6 route add fc00:2::1 encap seg6 mode inline segs fc00:5::1"
+                " dev d0 via fc00:1::2",
+            )
+            for device in ("all", "dl"):
+                line.at("router", f"sysctl -qw net.ipv6.conf.{device}.seg6_enabled=0")
+            assert len(seg6_disabled(["dl"], netns=line.router)) == 2
+            assert line.send() == 3
+            assert count(loaded) == 3
+
     def test_a_route_keeps_its_program_after_everything_is_closed(self, line: Line) -> None:
         with counting("in", result=2) as loaded:
             wanted = [RouteProgram("in", loaded.fd, "t")]
