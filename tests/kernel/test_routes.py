@@ -109,6 +109,16 @@ class TestReplace:
         [route] = get_routes("fc00:b::/64", netns=netns)
         assert installed_program(route) == (InstalledProgram("in", longest, None),)
 
+    def test_headroom_is_taken_and_never_told(self, netns: str) -> None:
+        with counting("xmit") as loaded:
+            wanted = [RouteProgram("xmit", loaded.fd, "t")]
+            replace_route("fc00:b::/64", wanted, netns=netns, dev="v0")
+            [plain] = get_routes("fc00:b::/64", netns=netns)
+            replace_route("fc00:b::/64", wanted, netns=netns, headroom=256)
+            assert get_routes("fc00:b::/64", netns=netns) == (plain,)
+            with pytest.raises(UsageError, match="headroom"):
+                replace_route("fc00:b::/64", wanted, netns=netns, headroom=257)
+
     def test_what_is_not_told_stays(self, netns: str, transit: LoadedProgram) -> None:
         sh(
             f"ip -n {netns} -6 route add fc00:b::/64 via fc00:9::2 dev v0 metric 77 proto bird"
