@@ -263,6 +263,8 @@ def fix_datasecs(data: bytes, layouts: Mapping[str, Layout]) -> bytes:
             (_offset(btf, section, member, layout), member.type, member.size)
             for member in section.members
         )
+        if layout.size >= 1 << 32:
+            raise ObjectError(f"section of {layout.size} bytes", where=section.where)
         end = 0
         for offset, _, size in rows:
             if offset < end or offset + size > layout.size:

@@ -1,6 +1,7 @@
 """BPF instructions as values that decode, encode and print themselves.
 
-Encoding: RFC 9669, sections 3 to 5. Wording: the kernel's and LLVM's, which read alike.
+Encoding: RFC 9669, sections 3 to 5. Wording: the kernel's (kernel/bpf/disasm.c) and LLVM's, which
+read alike; LLVM's for atomic operations, because it tells 32 bits from 64.
 """
 
 from __future__ import annotations
@@ -117,6 +118,8 @@ class Instruction:
 
     def encode(self) -> bytes:
         """8 bytes, or 16 for ld_imm64, little endian. Raises ValueError if a field is too big."""
+        if not (0 <= self.dst <= 15 and 0 <= self.src <= 15):
+            raise ValueError(f"{self!r}: a register has four bits")
         try:
             first = struct.pack("<BBhi", self.opcode, self.src << 4 | self.dst, self.off, self.imm)
             second = struct.pack("<4xi", self.imm_high)
@@ -235,10 +238,12 @@ def _atomic(i: Instruction) -> tuple[str, str]:
         return text, "base" if i.imm == 0 else "atomics"
     if i.imm in _FETCH:
         return f"{source} = atomic_fetch_{_FETCH[i.imm]}((u{bits} *)({place}), {source})", "atomics"
+    exchange = "" if i.size == 8 else "32"  # LLVM: xchg_64, xchg32_32
     if i.imm == _XCHG:
-        return f"{source} = xchg_{bits}({place}, {source})", "atomics"
+        return f"{source} = xchg{exchange}_{bits}({place}, {source})", "atomics"
     if i.imm == _CMPXCHG:
-        return f"{letter}0 = cmpxchg_{bits}({place}, {letter}0, {source})", "atomics"
+        text = f"{letter}0 = cmpxchg{exchange}_{bits}({place}, {letter}0, {source})"
+        return text, "atomics"
     return NOTHING
 
 
@@ -323,7 +328,8 @@ def disassemble(program: Program) -> str:
     shown = None
     for number, insn in decode(program.code):
         line = places.get(number)
-        if line and (line.file, line.line, line.text) != shown:
+        # LLVM gives line 0 to what no line of the source asked for.
+        if line and line.line and (line.file, line.line, line.text) != shown:
             shown = (line.file, line.line, line.text)
             rows.append(f"; {line.file}:{line.line}  {_visible(line.text)}".rstrip())
         note = notes.get(number, "")

@@ -29,8 +29,9 @@ def link(obj: Object, name: str) -> Program:
     """The program called `name` with all functions that it calls, directly or not, behind it.
 
     CALL and FUNC relocations are gone; MAP and DATA ones stay, for the loader. Functions come in
-    the order in which they are first called; function and line info come with them. Raises
-    ObjectError if there is no such function, or the whole is too long.
+    the order in which they are first called; function and line info come with them, unless one
+    function lacks them: then `func_info` and `raw_line_info` are empty. Raises ObjectError if
+    there is no such function, or the whole is too long.
     """
     by_name = {program.name: program for program in obj.programs}
     if name not in by_name:
@@ -63,6 +64,10 @@ def link(obj: Object, name: str) -> Program:
         struct.pack_into("<i", code, call.at + 4, distance)
         if call.kind is RelocationKind.FUNC:
             code[call.at + 1] = code[call.at + 1] & 0x0F | SRC_FUNC << 4
+    # The kernel takes info on all functions, from their first instruction on, or on none
+    # (check_btf_func, check_btf_line, kernel/bpf/verifier.c).
+    typed = all([info.offset for info in program.func_info] == [0] for program in order)
+    lined = all(program.raw_line_info.startswith(bytes(4)) for program in order)
     return Program(
         name,
         order[0].section,
@@ -72,13 +77,18 @@ def link(obj: Object, name: str) -> Program:
             replace(info, offset=info.offset + starts[program.name])
             for program in order
             for info in program.func_info
+            if typed
         ),
         tuple(
             replace(line, offset=line.offset + starts[program.name])
             for program in order
             for line in program.line_info
         ),
-        b"".join(_moved_lines(program.raw_line_info, starts[program.name]) for program in order),
+        b"".join(
+            _moved_lines(program.raw_line_info, starts[program.name])
+            for program in order
+            if typed and lined
+        ),
     )
 
 

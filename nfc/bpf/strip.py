@@ -196,7 +196,7 @@ class _Writer:
         return fix_datasecs(content, layouts(self.elf)) if section.name == ".BTF" else content
 
     def _rel_content(self, rels: tuple[Rel, ...]) -> bytes:
-        number = {symbol.index: i for i, symbol in enumerate(self.symbols, 1)}
+        number = {0: 0} | {symbol.index: i for i, symbol in enumerate(self.symbols, 1)}
         return b"".join(
             struct.pack("<" + REL, rel.offset, number[rel.symbol.index] << 32 | rel.type)
             for rel in rels

@@ -34,7 +34,7 @@ def load_program(prog_type: int, code: bytes, attributes: bytes = b"") -> tuple[
         len(code) // 8,
         ctypes.addressof(instructions),
         ctypes.addressof(license_),
-        1,
+        2,  # every step
         _LOG_SIZE,
         ctypes.addressof(log),
         0,

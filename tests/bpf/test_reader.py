@@ -1,0 +1,183 @@
+"""What objects hold: an object of nfc's kind, a rich one, and one from before BTF."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from bpf_objects import ALL, clang_object, llvm_object, real_object
+
+from nfc.bpf.btf import parse_btf
+from nfc.bpf.object import DataSection, FuncInfo, MapDef, Object, Relocation, RelocationKind
+from nfc.bpf.reader import read_object
+from nfc.bpf.strip import strip
+from nfc.errors import ObjectError
+
+CALL, DATA, FUNC, MAP = (RelocationKind[kind] for kind in ("CALL", "DATA", "FUNC", "MAP"))
+
+
+@pytest.fixture(scope="module", params=["raw", "stripped"])
+def small(request: pytest.FixtureRequest) -> Object:
+    data = llvm_object()
+    return read_object(strip(data) if request.param == "stripped" else data)
+
+
+def test_object_of_nfc_s_kind(small: Object) -> None:
+    assert [p.name for p in small.programs] == ["end_small"]
+    assert small.maps == (MapDef("events", 27, 0, 0, 4096),)
+    assert small.data == (DataSection(".data", struct.pack("<QQ", 7, 9), readonly=False),)
+    assert small.license == "GPL"
+    program = small.program("end_small")
+    assert program.section == "lwt_seg6local"
+    assert [(r.kind, r.symbol) for r in program.relocations] == [(DATA, ".data"), (MAP, "events")]
+
+
+def test_lines_are_those_of_the_source(small: Object) -> None:
+    program = small.program("end_small")
+    lines = [(line.offset, line.file, line.line, line.column) for line in program.line_info]
+    assert lines == [(0, "small.nf", 2, 5), (48, "small.nf", 2, 10), (88, "small.nf", 3, 5)]
+    assert program.line_info[0].text.strip() == "emit value"
+    raw = list(struct.iter_unpack("<IIII", program.raw_line_info))
+    assert [(8 * slot, place >> 10, place & 1023) for slot, _, _, place in raw] == [
+        (offset, line, column) for offset, _, line, column in lines
+    ]
+
+
+def test_function_has_its_type(small: Object) -> None:
+    (info,) = small.program("end_small").func_info
+    assert info == FuncInfo(0, info.type_id)
+    assert parse_btf(small.btf).types[info.type_id].name == "end_small"
+
+
+@pytest.fixture(scope="module", params=["raw", "stripped"])
+def rich(request: pytest.FixtureRequest) -> Object:
+    data = clang_object("rich")
+    return read_object(strip(data) if request.param == "stripped" else data)
+
+
+def test_functions_of_sections_and_of_text(rich: Object) -> None:
+    assert {p.name: p.section for p in rich.programs} == {
+        "one": "lwt_in",
+        "two": "lwt_in",
+        "three": "lwt_xmit",
+        "inner": ".text",
+        "outer": ".text",
+        "visible": ".text",
+        "step": ".text",
+    }
+    assert all(p.code[-8] == 0x95 for p in rich.programs)  # each ends with its own exit
+    assert all(p.func_info and p.func_info[0].offset == 0 for p in rich.programs)
+    assert all(0 <= line.offset < len(p.code) for p in rich.programs for line in p.line_info)
+
+
+def test_maps_declared_with_types_and_with_sizes(rich: Object) -> None:
+    btf = parse_btf(rich.btf)
+    pairs = rich.map("pairs")
+    assert (pairs.type, pairs.key_size, pairs.value_size) == (1, 4, 16)
+    assert (pairs.max_entries, pairs.flags) == (64, 1)
+    assert btf.types[pairs.value_type_id].name == "pair"
+    assert btf.types[pairs.key_type_id].name == "u32"
+    assert rich.map("stats") == MapDef("stats", 6, 4, 16, 1, pinning=1)
+    assert rich.map("events") == MapDef("events", 27, 0, 0, 4096)
+
+
+def test_data_sections(rich: Object) -> None:
+    assert {d.name: (d.content, d.readonly) for d in rich.data} == {
+        ".data": (struct.pack("<QQII", 11, 22, 33, 44), False),
+        ".rodata": (struct.pack("<I", 55), True),
+        ".data.apart": (struct.pack("<I", 66), False),
+        ".bss": (bytes(32), False),
+    }
+
+
+def test_relocations_by_symbol_by_section_and_none_at_all(rich: Object) -> None:
+    def refers(name: str) -> set[tuple[RelocationKind, str, int]]:
+        return {(r.kind, r.symbol, r.addend) for r in rich.program(name).relocations}
+
+    assert refers("inner") == {(MAP, "pairs", 0), (DATA, ".data", 16)}
+    # outer calls inner within .text: LLVM leaves no relocation.
+    assert refers("outer") == {(CALL, "inner", 0), (DATA, ".data", 20), (DATA, ".rodata", 0)}
+    assert refers("two") == {(CALL, "visible", 0), (FUNC, "step", 0)}
+    assert refers("step") == {(DATA, ".bss", 0), (DATA, ".data", 8)}
+
+
+def test_relocated_instructions_are_where_the_relocations_say(rich: Object) -> None:
+    for program in rich.programs:
+        for relocation in program.relocations:
+            opcode = program.code[relocation.offset]
+            assert opcode == (0x85 if relocation.kind is CALL else 0x18)
+
+
+def test_maps_from_before_btf() -> None:
+    obj = read_object(clang_object("legacy"))
+    assert sorted(obj.maps, key=lambda m: m.name) == [
+        MapDef("first", 1, 4, 8, 16, 1),
+        MapDef("second", 2, 4, 24, 3, 0),
+    ]
+    assert obj.program("only").relocations == (Relocation(32, MAP, "second"),)
+    assert obj.license == "Dual BSD/GPL"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_reading_is_the_same_each_time(name: str) -> None:
+    data = real_object(name)
+    assert read_object(data) == read_object(bytes(data))
+
+
+UNSUPPORTED = {
+    "undefined function": (
+        "extern int elsewhere(void); SEC(lwt_in) int f(void *c) { return elsewhere(); }",
+        "'elsewhere' is not defined",
+    ),
+    "extern variable": (
+        'extern int there __attribute__((section(".kconfig")));'
+        "SEC(lwt_in) int f(void *c) { return there; }",
+        "'there' is not defined|extern variable|does not have",
+    ),
+    "address in data": (
+        "int x; int *p = &x; SEC(lwt_in) int f(void *c) { return *p; }",
+        "addresses in data",
+    ),
+    "CO-RE": (
+        "struct s { int a; } __attribute__((preserve_access_index));"
+        "SEC(lwt_in) int f(struct s *c) { return c->a; }",
+        "CO-RE",
+    ),
+    "map with a member of its own": (
+        'struct { int (*type)[1]; int (*odd)[2]; } m __attribute__((section(".maps")));'
+        "SEC(lwt_in) int f(void *c) { return 0; }",
+        "map m: has 'odd'",
+    ),
+    "map without a type": (
+        'struct { int (*max_entries)[1]; } m __attribute__((section(".maps")));'
+        "SEC(lwt_in) int f(void *c) { return 0; }",
+        "map m: has no type",
+    ),
+    "map with two sizes": (
+        "struct { int (*type)[1]; int (*key_size)[2]; int *key; } m"
+        ' __attribute__((section(".maps"))); SEC(lwt_in) int f(void *c) { return 0; }',
+        "map m: key_size is both 2 and 4",
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "message"), UNSUPPORTED.values(), ids=UNSUPPORTED)
+def test_what_is_not_supported_is_refused_with_a_reason(source: str, message: str) -> None:
+    data = clang_object(source="#define SEC(n) __attribute__((section(#n), used))\n" + source)
+    with pytest.raises(ObjectError, match=message):
+        read_object(data)
+
+
+def test_object_without_btf_still_has_its_programs_and_data() -> None:
+    obj = read_object(
+        clang_object(
+            source="""
+        int state = 3;
+        __attribute__((section("lwt_out"), used)) int f(void *c) { return state++; }
+    """,
+            debug=False,
+        )
+    )
+    assert obj.btf == b""
+    assert obj.data[0].content == struct.pack("<I", 3)
+    assert obj.programs[0].line_info == ()
