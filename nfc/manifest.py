@@ -53,9 +53,9 @@ class Event:
 class Counter:
     """One u64 of the stats map's value, by position.
 
-    `kind` is `rule` (packets that took a rule; their sum is all packets), or `error` (a helper
-    failed and the packet was dropped) or `lost` (an event found no room; the packet went on).
-    `drops` says that packets counted here are dropped. `line` is the source line, 1-based.
+    `kind` is `rule` (packets that took a rule; their sum is all packets), `error` (a helper
+    failed and the packet was dropped), `lost` (an event found no room; the packet went on), or
+    `hidden` (the program counts for itself). `drops` says that packets counted here are dropped. `line` is the source line, 1-based.
     """
 
     name: str

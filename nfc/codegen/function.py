@@ -36,6 +36,7 @@ from nfc.manifest import PARAMS_ACTIVE_SIZE
 from nfc.plan import plan as p
 from nfc.plan import values as v
 from nfc.plan.uses import body_values, guard_values
+from nfc.sema.headers import HMAC_FLAG
 
 I1 = ir.IntType(1)
 # offsets in struct __sk_buff, uapi/linux/bpf.h
@@ -192,7 +193,8 @@ class FunctionEmitter:
         """Find, once and before they are used, the parts of the packet that values read."""
         loads = {x.region for x in values if isinstance(x, v.Load)}
         wants_tlv = any(isinstance(x, v.Found) for x in values)
-        if (v.SRH in loads or wants_tlv) and packet.srh is None:
+        wants_srh = any(region.kind in ("srh", "segment") for region in loads)
+        if (wants_srh or wants_tlv) and packet.srh is None:
             packet.srh = find_srh(self.b, packet.data, packet.end)
         if wants_tlv and packet.tlvs is None:
             self._walk(packet)
@@ -243,6 +245,8 @@ class FunctionEmitter:
                 assert packet.tlvs is not None
                 self._tlv_pointer(packet, slot, packet.tlvs.slots[slot], no)
                 self.b.branch(yes)
+            case v.Every(site, of):
+                self._every(site, self._evaluator(packet).narrow(of), yes, no)
             case v.Sample(of):
                 count = self._evaluator(packet).narrow(of)
                 wanted = self._block("sample")
@@ -257,6 +261,20 @@ class FunctionEmitter:
                     self._reach(region, packet, no)
                 self.b.cbranch(self._evaluator(packet).flag(value), yes, no)
 
+    def _every(self, site: int, of: ir.Value, yes: ir.Block, no: ir.Block) -> None:
+        """Count the packet; the count's own cell is this CPU's, so nothing is lost."""
+        wanted, reached = self._block("every"), self._block("every.reached")
+        self.b.cbranch(self.b.icmp_unsigned("!=", of, number(0)), wanted, no)
+        self.b.position_at_end(wanted)
+        cell = at(self.b, self.stats, self.plan.site_counter(site) * 8)
+        count = self.b.add(self.b.load(cell, align=8, typ=I64), number(1))
+        self.b.store(count, cell, align=8)
+        # From 0 again at each N-th: N may be changed meanwhile.
+        self.b.cbranch(self.b.icmp_unsigned(">=", count, of), reached, no)
+        self.b.position_at_end(reached)
+        self.b.store(number(0), cell, align=8)
+        self.b.branch(yes)
+
     def _reach(self, region: v.Region, packet: _Packet, otherwise: ir.Block) -> None:
         """Make a region readable, or go to `otherwise`."""
         if region in packet.pointers:
@@ -266,10 +284,23 @@ class FunctionEmitter:
             fits = self.b.icmp_unsigned("<=", at(self.b, packet.data, IPV6_HEADER), packet.end)
             self.b.cbranch(fits, good, otherwise)
             packet.pointers[region] = packet.data
-        else:
-            assert region == v.SRH and packet.srh is not None
+        elif region == v.SRH:
+            assert packet.srh is not None
             self.b.cbranch(packet.srh.found, good, otherwise)
             packet.pointers[region] = packet.srh.pointer
+        else:
+            assert region.kind == "segment" and packet.srh is not None
+            listed, there = self._block("segment"), self._block("segment.listed")
+            self.b.cbranch(packet.srh.found, listed, otherwise)
+            self.b.position_at_end(listed)
+            last = load_raw(self.b, packet.srh.pointer, 4, 1)
+            inside = self.b.icmp_unsigned("<=", number(region.slot), last)
+            self.b.cbranch(inside, there, otherwise)
+            self.b.position_at_end(there)
+            pointer = at(self.b, packet.srh.pointer, 8 + 16 * region.slot)
+            fits = self.b.icmp_unsigned("<=", at(self.b, pointer, 16), packet.end)
+            self.b.cbranch(fits, good, otherwise)
+            packet.pointers[region] = pointer
         self.b.position_at_end(good)
 
     def _tlv_pointer(
@@ -308,9 +339,17 @@ class FunctionEmitter:
                     return self.b.and_(loaded, number((1 << bits) - 1))
                 case v.Clock():
                     return packet.clock
+                case v.Meta(name, offset):
+                    return self._meta(name, offset)
             raise TypeError(type(value).__name__)
 
         return Evaluator(self.b, leaf)
+
+    def _meta(self, name: str, offset: int | None) -> ir.Value:
+        if offset is not None:
+            return self.b.zext(self.b.load(at(self.b, self.context, offset), align=4, typ=I32), I64)
+        result = self._call(h.CPU_ID) if name == "cpu" else self._call(h.HASH, self.context)
+        return self.b.and_(result, number(0xFFFF_FFFF))
 
     # ---- bodies -----------------------------------------------------------------------------
 
@@ -320,6 +359,12 @@ class FunctionEmitter:
             if packet.srh is None:
                 packet.srh = find_srh(self.b, packet.data, packet.end)
             self._fail_unless(packet.srh.found, "no_srh")
+            packet.pointers[v.SRH] = packet.srh.pointer
+            if any(_writes_flags(e) for e in rule.edits):
+                flags = load_raw(self.b, packet.srh.pointer, 5, 1)
+                signed = self.b.and_(flags, number(HMAC_FLAG))
+                clear = self.b.icmp_unsigned("==", signed, number(0))
+                self._fail_unless(clear, "hmac_protected")
         self._prepare(values, packet)
         for region in sorted({x.region for x in values if isinstance(x, v.Load)}, key=str):
             self._require(region, packet)
@@ -332,6 +377,8 @@ class FunctionEmitter:
                     actions.append(self._store(edit, packet))
                 elif isinstance(edit, p.Append):
                     actions.append(self._append(edit, packet))
+                elif isinstance(edit, p.SetMeta):
+                    actions.append(self._set_meta(edit, packet))
                 elif isinstance(edit, p.Emit):
                     emits.append(self._event(edit, packet))
         with self._line(rule.verdict.line):
@@ -344,6 +391,15 @@ class FunctionEmitter:
             emit()
         with self._line(rule.verdict.line):
             self.b.ret(I32(code))
+
+    def _set_meta(self, edit: p.SetMeta, packet: _Packet) -> Callable[[], None]:
+        value = self.b.trunc(self._evaluator(packet).narrow(edit.value), I32)
+
+        def act() -> None:
+            with self._line(edit.line):
+                self.b.store(value, at(self.b, self.context, edit.offset), align=4)
+
+        return act
 
     def _require(self, region: v.Region, packet: _Packet) -> None:
         """Make a region readable in a body, where its absence is an error."""
@@ -507,6 +563,11 @@ class FunctionEmitter:
 
 def _writes_srh(edit: p.Edit) -> bool:
     return isinstance(edit, p.Store) and edit.region == v.SRH
+
+
+def _writes_flags(edit: p.Edit) -> bool:
+    """Whether an edit writes the byte of the SRH's flags."""
+    return isinstance(edit, p.Store) and edit.region == v.SRH and edit.offset <= 5
 
 
 class _Callee:

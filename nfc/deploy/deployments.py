@@ -221,7 +221,7 @@ def _place(
     from nfc.kernel.encap import RouteProgram
     from nfc.kernel.loader import load
 
-    _prepare_route(record, old, notes)
+    _refuse_shared_route(record)
     record = _with_kept_settings(record, old, notes)
     obj = _with_params(obj, record)
     pins.ensure_mounted()
@@ -253,10 +253,8 @@ def _place(
     return record
 
 
-def _prepare_route(record: Record, old: Record | None, notes: list[str]) -> None:
-    """What would go wrong on the route, or be missed by its packets."""
-    from nfc.kernel import routes
-
+def _refuse_shared_route(record: Record) -> None:
+    """A route has one function of ours: replacing it would take the other one off."""
     for route in _routes_there(record):
         for program in route.programs:
             ours = program.tag.startswith(f"nfc:{record.name}:")
@@ -266,14 +264,6 @@ def _prepare_route(record: Record, old: Record | None, notes: list[str]) -> None
                     f"the route to {record.route['prefix']} runs {other} already",
                     hint=f"'nfc undeploy {other}' takes it off",
                 )
-    if record.manifest.hook == "endpoint" and old is None:
-        off = routes.seg6_disabled((record.route["dev"],), netns=_netns(record.netns))
-        # The interface that packets come in at counts; it need not be the route's own.
-        if "net.ipv6.conf.all.seg6_enabled" in off:
-            notes.append(
-                "no packet will come: net.ipv6.conf.all.seg6_enabled is 0, and must be 1, as "
-                "must be that of the interface at which packets arrive"
-            )
 
 
 def _with_kept_settings(record: Record, old: Record | None, notes: list[str]) -> Record:

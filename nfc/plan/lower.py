@@ -18,6 +18,7 @@ from nfc.plan.plan import (
     Rule,
     Search,
     SetBits,
+    SetMeta,
     Verdict,
 )
 from nfc.plan.uses import body_values
@@ -27,11 +28,13 @@ from nfc.plan.values import (
     Arith,
     Clock,
     Compare,
+    Every,
     Found,
     Imm,
     InPrefix,
     Load,
     Logic,
+    Meta,
     Not,
     NsToPtp,
     Param,
@@ -41,6 +44,7 @@ from nfc.plan.values import (
     Value,
 )
 from nfc.sema import typed, types
+from nfc.sema.headers import HMAC_FLAG
 
 BPF_OK, BPF_DROP = 0, 2  # uapi/linux/bpf.h
 # uapi/linux/seg6_local.h
@@ -62,6 +66,7 @@ def lower(function: typed.Function, program: typed.Program) -> Plan:
         params_size=program.params_size,
         params_default=params_default(program),
         errors=_errors(rules),
+        sites=lowering.sites,
     )
 
 
@@ -92,6 +97,8 @@ def _errors(rules: Sequence[Rule]) -> tuple[str, ...]:
                     found |= {"srh_write_failed", "srh_resize_failed", "srh_full", "no_srh"}
                 case Emit():
                     found.add("events_lost")
+        if writes_flags(rule):
+            found.add("hmac_protected")
         match rule.verdict:
             case Action():
                 found.add("action_failed")
@@ -106,6 +113,7 @@ class _Lowering:
     def __init__(self, function: typed.Function) -> None:
         self.function = function
         self.searches: dict[str, Search] = {}
+        self.sites = 0
 
     def slot(self, tlv: typed.Tlv) -> int:
         if tlv.name not in self.searches:
@@ -125,7 +133,13 @@ class _Lowering:
         match edit:
             case typed.SetHeader(_, field, value):
                 region = SRH if field.header == "srh" else IP
-                return SetBits(line, region, field.bit_offset, self.wire(value, field.type))
+                wire = self.wire(value, field.type)
+                if field.name == "flags":
+                    wire = _without_hmac(wire)
+                return SetBits(line, region, field.bit_offset, wire)
+            case typed.SetMeta(_, meta, value):
+                assert meta.offset is not None
+                return SetMeta(line, meta.name, meta.offset, self.value(value))
             case typed.SetTlv(_, tlv, field, value):
                 region = Region("tlv", self.slot(tlv))
                 return SetBits(line, region, field.bit_offset, self.wire(value, field.type))
@@ -206,6 +220,13 @@ class _Lowering:
                 return Param(type_.bits, param.offset, param.name)
             case typed.HeaderRead(_, _, field):
                 return Load(field.bits, IP if field.header == "ip" else SRH, field.bit_offset)
+            case typed.MetaRead(_, _, meta):
+                return Meta(meta.name, meta.offset)
+            case typed.SegmentRead(_, _, index):
+                return Load(128, Region("segment", index), 0)
+            case typed.Every(_, _, of):
+                self.sites += 1
+                return Every(self.sites - 1, self.value(of))
             case typed.TlvRead(_, type_, tlv, field):
                 load = Load(type_.bits, Region("tlv", self.slot(tlv)), field.bit_offset)
                 return PtpToNs(load) if isinstance(type_, types.Timestamp) else load
@@ -226,6 +247,19 @@ class _Lowering:
             case typed.HasTlv(_, _, tlv):
                 return Found(self.slot(tlv))
         raise TypeError(f"no lowering for {type(expr).__name__}")
+
+
+def _without_hmac(flags: Value) -> Value:
+    """A value for the flags, its H bit cleared (see `writes_flags`)."""
+    kept = 0xFF & ~HMAC_FLAG
+    if isinstance(flags, Imm):
+        return Imm(8, flags.value & kept)
+    return Arith(8, "&", flags, Imm(8, kept))
+
+
+def writes_flags(rule: Rule) -> bool:
+    """Whether a rule writes the SRH's flags, which an HMAC covers (RFC 8754, section 2.1.2.1)."""
+    return any(isinstance(e, SetBits) and e.region == SRH and e.bit < 48 for e in rule.edits)
 
 
 def padding(used: int) -> int:

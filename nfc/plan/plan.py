@@ -72,7 +72,17 @@ class Emit:
     fields: tuple[EmitField, ...]
 
 
-Edit = SetBits | Store | Append | Emit
+@dataclass(frozen=True)
+class SetMeta:
+    """Write 32 bits at `offset` bytes of struct __sk_buff."""
+
+    line: int
+    name: str
+    offset: int
+    value: Value
+
+
+Edit = SetBits | Store | Append | Emit | SetMeta
 
 
 # ---- verdicts -------------------------------------------------------------------------------
@@ -134,10 +144,15 @@ class Plan:
     params_size: int
     params_default: bytes
     errors: tuple[str, ...]  # counters behind those of the rules, in this order
+    sites: int = 0  # places that count packets for every(n); their counters come last
 
     def error_counter(self, name: str) -> int:
         """The place of an error's counter among all counters."""
         return len(self.rules) + self.errors.index(name)
+
+    def site_counter(self, site: int) -> int:
+        """The place of an every(n)'s count among all counters."""
+        return len(self.rules) + len(self.errors) + site
 
     def __str__(self) -> str:
         """The plan as text (`--emit plan`)."""
@@ -162,6 +177,8 @@ def _edit_text(edit: Edit) -> list[str]:
     match edit:
         case SetBits(_, region, bit, value):
             return [f"set {region}[{bit // 8}.{bit % 8}, {value.bits}] = {value}"]
+        case SetMeta(_, name, _, value):
+            return [f"set packet.{name} = {value}"]
         case Store(_, region, offset, length, cells):
             return [f"store {length} bytes at {region}+{offset}", *_cell_text(cells)]
         case Append(_, length, cells):

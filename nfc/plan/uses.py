@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nfc.plan.cells import Cell
-from nfc.plan.plan import Action, Append, Edit, Emit, Encap, Rule, SetBits, Store
+from nfc.plan.plan import Action, Append, Edit, Emit, Encap, Rule, SetBits, SetMeta, Store
 from nfc.plan.values import Load, Region, Value, walk
 
 
 def edit_values(edit: Edit) -> list[Value]:
     """The values that an edit writes (not what they are computed from)."""
     match edit:
-        case SetBits(_, _, _, value):
+        case SetBits(_, _, _, value) | SetMeta(_, _, _, value):
             return [value]
         case Store(_, region, _, _, cells):
             return _cell_values(cells, region)

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Region:
-    """A run of packet bytes with a run-time place: `ip`, `srh`, or the TLV of a search slot."""
+    """A run of packet bytes with a run-time place: `ip`, `srh`, the TLV of a search slot, or
+    entry `slot` of the segment list."""
 
     kind: str
     slot: int = 0
 
     def __str__(self) -> str:
         """Short name."""
-        return f"tlv{self.slot}" if self.kind == "tlv" else self.kind
+        return f"{self.kind}{self.slot}" if self.kind in ("tlv", "segment") else self.kind
 
 
 IP = Region("ip")
@@ -61,6 +62,20 @@ class Param:
     def __str__(self) -> str:
         """Its name."""
         return f"param {self.name}"
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What the kernel knows of the packet: 32 bits at `offset` bytes of struct __sk_buff, or
+    from a helper (None)."""
+
+    name: str
+    offset: int | None
+    bits: int = 32
+
+    def __str__(self) -> str:
+        """As in source."""
+        return f"packet.{self.name}"
 
 
 @dataclass(frozen=True)
@@ -190,10 +205,26 @@ class Sample:
         return f"sample(1 in {self.of})"
 
 
+@dataclass(frozen=True)
+class Every:
+    """True for each `of`-th packet of this CPU, never if `of` is 0; `site` numbers the places
+    that count."""
+
+    site: int
+    of: Value
+    bits: int = 1
+
+    def __str__(self) -> str:
+        """As in source."""
+        return f"every({self.of})"
+
+
 Value = (
     Imm
     | Load
     | Param
+    | Meta
+    | Every
     | Clock
     | PtpToNs
     | NsToPtp
@@ -210,7 +241,7 @@ Value = (
 def parts(value: Value) -> tuple[Value, ...]:
     """The values that a value is computed from."""
     match value:
-        case PtpToNs(v) | NsToPtp(v) | Not(v) | InPrefix(v) | Sample(v):
+        case PtpToNs(v) | NsToPtp(v) | Not(v) | InPrefix(v) | Sample(v) | Every(_, v):
             return (v,)
         case Arith(_, _, a, b) | Compare(_, a, b) | Logic(_, a, b):
             return (a, b)

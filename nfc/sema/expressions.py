@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 
 from nfc.sema import typed, types
 from nfc.sema.constants import fold
-from nfc.sema.headers import HEADERS
+from nfc.sema.headers import HEADERS, MAX_SEGMENT_INDEX, META, META_NAME, SEGMENT_LIST
 from nfc.sema.hooks import Hook
 from nfc.sema.scope import Scope
 from nfc.syntax import tree
 from nfc.syntax.diagnostics import nearest
 from nfc.syntax.source import Span
 
+FUNCTIONS = ("now()", "every(n)", "sample(1 in n)")
 _ORDER = {"<", "<=", ">", ">="}
 
 
@@ -79,6 +80,8 @@ class Checker:
                 return self._name(span, name, wanted)
             case tree.FieldRef():
                 return self._field(expr)
+            case tree.Element():
+                return self._element(expr)
             case tree.Call():
                 return self._call(expr)
             case tree.Sample():
@@ -149,6 +152,23 @@ class Checker:
 
     def _field(self, expr: tree.FieldRef) -> typed.Expr | None:
         base, name = expr.base.text, expr.name.text
+        if base == META_NAME:
+            meta = META.get(name)
+            if meta is None:
+                self._error(
+                    expr.name.span, f"packet has no field '{name}'", _fields_hint(name, META)
+                )
+                return None
+            if not self._allowed(expr.span, base):
+                return None
+            return typed.MetaRead(expr.span, meta.type, meta)
+        if base == "srh" and name == SEGMENT_LIST:
+            self._error(
+                expr.span,
+                "say which entry of the segment list",
+                f"srh.{SEGMENT_LIST}[0] is the last",
+            )
+            return None
         if base in HEADERS:
             header = HEADERS[base].get(name)
             if header is None:
@@ -168,6 +188,21 @@ class Checker:
         if field_ is None:
             return None
         return typed.TlvRead(expr.span, field_.type, tlv, field_)
+
+    def _element(self, expr: tree.Element) -> typed.Expr | None:
+        if expr.base.text != "srh" or expr.name.text != SEGMENT_LIST:
+            self._error(
+                expr.span,
+                f"{expr.base.text}.{expr.name.text} is no list",
+                f"the one list is srh.{SEGMENT_LIST}[…]",
+            )
+            return None
+        if expr.index.value > MAX_SEGMENT_INDEX:
+            self._error(expr.index.span, f"a segment list has entries 0 to {MAX_SEGMENT_INDEX}")
+            return None
+        if not self._allowed(expr.span, "srh"):
+            return None
+        return typed.SegmentRead(expr.span, types.Ipv6(), expr.index.value)
 
     def tlv(self, base: tree.Ident) -> typed.Tlv | None:
         """The bound TLV of that name, or None after an error."""
@@ -189,7 +224,7 @@ class Checker:
             self._error(
                 base.span,
                 f"nothing is called '{base.text}' here",
-                nearest(base.text, [*HEADERS, *self.bound]),
+                nearest(base.text, [*HEADERS, META_NAME, *self.bound]),
             )
         return None
 
@@ -245,24 +280,39 @@ class Checker:
                     "bind a TLV where all conditions are joined by 'and'",
                 )
                 return None
-            if alias in self.bound or alias in HEADERS:
+            if alias in self.bound or alias in (*HEADERS, META_NAME):
                 self._error(expr.alias.span, f"'{alias}' already means something in this rule")
                 return None
             self.bound[alias] = tlv
         return typed.HasTlv(expr.span, types.Bool(), tlv)
 
     def _call(self, expr: tree.Call) -> typed.Expr | None:
+        if expr.function.text == "every":
+            return self._every(expr)
         if expr.function.text != "now":
             self._error(
                 expr.function.span,
                 f"there is no function '{expr.function.text}'",
-                nearest(expr.function.text, ["now", "sample"]) or "functions: now()",
+                nearest(expr.function.text, FUNCTIONS) or f"there are: {', '.join(FUNCTIONS)}",
             )
+            return None
+        if expr.argument is not None:
+            self._error(expr.argument.span, "now() takes nothing")
             return None
         if self.hook is None:
             self._error(expr.span, "the time is not known when the file is compiled")
             return None
         return typed.Now(expr.span, types.Timestamp())
+
+    def _every(self, expr: tree.Call) -> typed.Expr | None:
+        if self.hook is None:
+            self._error(expr.span, "packets are not counted when the file is compiled")
+            return None
+        if expr.argument is None:
+            self._error(expr.span, "every so many packets?", "every(1000)")
+            return None
+        of = self.check(expr.argument, types.Int(32))
+        return None if of is None else typed.Every(expr.span, types.Bool(), of)
 
     def _sample(self, expr: tree.Sample) -> typed.Expr | None:
         if expr.count.value != 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nfc.sema import typed, types
 from nfc.sema.expressions import Checker
-from nfc.sema.headers import HEADERS
+from nfc.sema.headers import HEADERS, HMAC_FLAG, META, META_NAME, HeaderField
 from nfc.sema.hooks import HOOKS, VERDICTS, Hook
 from nfc.sema.scope import Scope
 from nfc.syntax import tree
@@ -106,6 +106,8 @@ def _edit(
 ) -> typed.Edit | None:
     if isinstance(statement, tree.Emit):
         return _emit(statement, checker, scope)
+    if isinstance(statement, tree.Set) and statement.place.base.text == META_NAME:
+        return _set_meta(statement, checker, scope, seen)
     if not hook.edits:
         scope.diagnostics.error(
             statement.span,
@@ -117,6 +119,71 @@ def _edit(
         value = tlv_value(statement.tlv, checker, scope)
         return None if value is None else typed.AddTlv(statement.span, value)
     return _set(statement, checker, scope, seen)
+
+
+def _set_meta(
+    statement: tree.Set, checker: Checker, scope: Scope, seen: dict[object, int]
+) -> typed.Edit | None:
+    name = statement.place.name.text
+    field = META.get(name)
+    if field is None or not field.writable:
+        writable = [f"{META_NAME}.{f.name}" for f in META.values() if f.writable]
+        scope.diagnostics.error(
+            statement.place.span,
+            f"{META_NAME}.{name} cannot be set",
+            f"what can be: {', '.join(writable)}",
+        )
+        return None
+    value = checker.check(statement.value, field.type)
+    if not _once(statement, (META_NAME, name), scope, seen) or value is None:
+        return None
+    return typed.SetMeta(statement.span, field, value)
+
+
+def _keeps_hmac(field: HeaderField, value: typed.Expr, scope: Scope) -> bool:
+    """The H flag promises an HMAC TLV, which a program cannot compute."""
+    if field.name == "flags" and isinstance(value, typed.Const) and value.value & HMAC_FLAG:
+        scope.diagnostics.error(
+            value.span,
+            "this sets the H flag, which says that the SRH has an HMAC",
+            f"leave out {HMAC_FLAG:#04x}: the flag stays as the packet has it",
+        )
+        return False
+    return True
+
+
+def _apart(statement: tree.Set, field: HeaderField, scope: Scope, seen: dict[object, int]) -> bool:
+    """Whether no other field that shares bits with this one is set in the rule."""
+    for other, line in seen.items():
+        if (
+            isinstance(other, HeaderField)
+            and other != field
+            and other.header == field.header
+            and other.bit_offset < field.bit_offset + field.bits
+            and field.bit_offset < other.bit_offset + other.bits
+        ):
+            scope.diagnostics.error(
+                statement.span,
+                f"{field.header}.{field.name} shares bits with {other.header}.{other.name}, "
+                f"which line {line} sets",
+                "set one of the two",
+            )
+            return False
+    return True
+
+
+def _once(statement: tree.Set, key: object, scope: Scope, seen: dict[object, int]) -> bool:
+    """Whether this is the rule's first edit of that thing; an error if it is not."""
+    if key in seen:
+        place = statement.place
+        scope.diagnostics.error(
+            statement.span,
+            f"{place.base.text}.{place.name.text} is set twice in one rule",
+            f"first in line {seen[key]}; edits have no order, so it is not clear which is meant",
+        )
+        return False
+    seen[key] = statement.span.line
+    return True
 
 
 def _set(
@@ -138,8 +205,10 @@ def _set(
             )
             return None
         key = header
+        if not _apart(statement, header, scope, seen):
+            return None
         value = checker.check(statement.value, header.type)
-        if value is not None:
+        if value is not None and _keeps_hmac(header, value, scope):
             edit = typed.SetHeader(statement.span, header, value)
     else:
         tlv = checker.tlv(place.base)
@@ -150,15 +219,7 @@ def _set(
         value = checker.check(statement.value, target.type)
         if value is not None:
             edit = typed.SetTlv(statement.span, tlv, target, value)
-    if key in seen:
-        scope.diagnostics.error(
-            statement.span,
-            f"{place.base.text}.{place.name.text} is set twice in one rule",
-            f"first in line {seen[key]}; edits have no order, so it is not clear which is meant",
-        )
-        return None
-    seen[key] = statement.span.line
-    return edit
+    return edit if _once(statement, key, scope, seen) else None
 
 
 def _emit(statement: tree.Emit, checker: Checker, scope: Scope) -> typed.Emit | None:

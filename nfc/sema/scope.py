@@ -11,7 +11,7 @@ from nfc.syntax import tree
 from nfc.syntax.diagnostics import Diagnostics, nearest
 from nfc.syntax.source import Span
 
-RESERVED_NAMES = {"ip", "srh", "now", "sample", "main", "local", "default"}
+RESERVED_NAMES = {"ip", "srh", "packet", "now", "sample", "every", "main", "local", "default"}
 MAX_TLV_SIZE = 257  # type, length, and the 255 bytes that a length byte can say
 MAX_EVENT_SIZE = 256  # bytes; a record is made on the 512-byte stack
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nfc.sema.headers import HeaderField
+from nfc.sema.headers import HeaderField, MetaField
 from nfc.sema.types import Type
 from nfc.syntax.source import Span
 
@@ -99,6 +99,20 @@ class HeaderRead(Expr):
 
 
 @dataclass(frozen=True)
+class MetaRead(Expr):
+    """What the kernel knows of the packet: packet.mark and the like."""
+
+    field: MetaField
+
+
+@dataclass(frozen=True)
+class SegmentRead(Expr):
+    """srh.segment_list[index], counted as RFC 8754 does: 0 is the last segment of the path."""
+
+    index: int
+
+
+@dataclass(frozen=True)
 class TlvRead(Expr):
     """A field of a bound TLV as the packet arrived."""
 
@@ -114,6 +128,13 @@ class Now(Expr):
 @dataclass(frozen=True)
 class Sample(Expr):
     """True for one packet in `of`, at random; never when `of` is 0."""
+
+    of: Expr
+
+
+@dataclass(frozen=True)
+class Every(Expr):
+    """True for each `of`-th packet that comes to this place on one CPU; never if `of` is 0."""
 
     of: Expr
 
@@ -190,6 +211,15 @@ class SetHeader:
 
 
 @dataclass(frozen=True)
+class SetMeta:
+    """`set packet.mark = …`."""
+
+    span: Span
+    field: MetaField
+    value: Expr
+
+
+@dataclass(frozen=True)
 class SetTlv:
     """`set dm.received = …`."""
 
@@ -216,7 +246,7 @@ class Emit:
     values: tuple[Expr, ...]
 
 
-Edit = SetHeader | SetTlv | AddTlv | Emit
+Edit = SetHeader | SetMeta | SetTlv | AddTlv | Emit
 
 
 @dataclass(frozen=True)

@@ -239,7 +239,7 @@ def _expected(expected: set[str], keywords: dict[str, str]) -> str:
         if name not in names:
             names.append(name)
     # After a complete value an operator is always possible; it is rarely what is missing.
-    plain = [n for n in names if n not in ("an operator", "a comparison", "'and'", "'or'")]
+    plain = [n for n in names if n not in ("an operator", "a comparison", "'and'", "'or'", "'['")]
     names = plain or names
     if len(names) > 6:
         names = [*names[:6], "…"]
@@ -281,6 +281,10 @@ class _Builder(Transformer[Token, Any]):
             return tree.Integer(span, 0)
 
     # declarations
+
+    def word(self, meta: Meta, c: list[Any]) -> Token:
+        token: Token = c[0]
+        return token
 
     def type(self, meta: Meta, c: list[Any]) -> tree.Ident:
         return self._ident(c[0])
@@ -422,7 +426,11 @@ class _Builder(Transformer[Token, Any]):
         return tree.FieldRef(self._at(meta), self._ident(c[0]), self._ident(c[1]))
 
     def call(self, meta: Meta, c: list[Any]) -> tree.Call:
-        return tree.Call(self._at(meta), self._ident(c[0]))
+        return tree.Call(self._at(meta), self._ident(c[0]), c[1])
+
+    def element(self, meta: Meta, c: list[Any]) -> tree.Element:
+        base, name = self._ident(c[0]), self._ident(c[1])
+        return tree.Element(self._at(meta), base, name, self._int(c[2]))
 
     def sample(self, meta: Meta, c: list[Any]) -> tree.Sample:
         return tree.Sample(self._at(meta), self._int(c[0]), c[1])

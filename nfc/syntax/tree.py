@@ -68,10 +68,20 @@ class FieldRef(Node):
 
 
 @dataclass(frozen=True)
+class Element(Node):
+    """`srh.segment_list[n]`."""
+
+    base: Ident
+    name: Ident
+    index: Integer
+
+
+@dataclass(frozen=True)
 class Call(Node):
-    """`now()`."""
+    """`now()`, `every(n)`."""
 
     function: Ident
+    argument: Expr | None
 
 
 @dataclass(frozen=True)
@@ -141,6 +151,7 @@ Expr = (
     | Bool
     | Name
     | FieldRef
+    | Element
     | Call
     | Sample
     | Binary

@@ -1,0 +1,211 @@
+"""What the language can say, construct by construct, on a real route.
+
+Each case is a program, a packet that goes in over the SID, and the packet that must come out
+(None: dropped).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from nfc.deploy.deployments import Request, deploy, undeploy
+from nfc.deploy.places import events_map
+from nfc.deploy.state import open_store
+from nfc.deploy.status import Status, read_status
+from nfc.lab import Chain, chain
+from nfc.observe.events import read_events
+from nfc.packet import Packet, diff, ip, packet, srh, tlv, udp
+from nfc.packet.tlvs import AnyTLV
+
+pytestmark = pytest.mark.kernel
+
+H1, H2 = "fd00:1::1", "fd00:2::2"
+SID = "fd00:a::d"
+PAYLOAD = b"what the user sent"
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[Chain]:
+    with chain("h1", "r1", "h2") as built:
+        yield built
+
+
+@pytest.fixture(autouse=True)
+def clean(net: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("NFC_STATE_DIR", str(tmp_path / "state"))
+    yield
+    undeploy([], None, all_=True)
+
+
+def put(net: Chain, folder: Path, program: str, **settings: str) -> None:
+    """Deploy the one function of a program, which must be called f, onto the SID."""
+    path = folder / "program.nf"
+    path.write_text(program)
+    deploy(Request(path, SID, "eth0", name="f", netns=net.lab.name("r1"), settings=settings))
+
+
+def through(net: Chain, *sent: Packet, wait: float = 0.3) -> list[bytes]:
+    with net.lab.capture("h2", "eth0") as capture:
+        net.lab.send("h1", "eth0", *sent)
+        return capture.packets(len(sent), timeout=wait)
+
+
+def query(
+    tlvs: list[AnyTLV] | None = None, *, tag: int = 0, flags: int = 0, pad: bool = True
+) -> Packet:
+    return packet(
+        ip(H1, SID),
+        srh([SID, H2], left=1, tag=tag, flags=flags, tlvs=tlvs or [], pad=pad),
+        udp(4000, 5000),
+        PAYLOAD,
+    )
+
+
+def answer(
+    tlvs: list[AnyTLV] | None = None, *, tag: int = 0, flags: int = 0, pad: bool = True
+) -> bytes:
+    return bytes(
+        packet(
+            ip(H1, H2, hop_limit=63),
+            srh([SID, H2], left=0, tag=tag, flags=flags, tlvs=tlvs or [], pad=pad),
+            udp(4000, 5000),
+            PAYLOAD,
+        )
+    )
+
+
+def status() -> Status:
+    (found,) = read_status(["f"], None)
+    return found
+
+
+def events(net: Chain, count: int) -> list[dict[str, object]]:
+    with open_store(shared=True) as store:
+        record = store.read(net.lab.name("r1"), "f")
+    assert record is not None
+    with events_map(record) as ring:
+        return [dict(e.fields) for e in read_events(ring, record.manifest, count=count, timeout=1)]
+
+
+@dataclass(frozen=True)
+class Case:
+    program: str
+    sent: Packet
+    expected: bytes | None
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+def when(condition: str) -> str:
+    """A function that drops what does not meet a condition."""
+    return f"endpoint f {{ when {condition} {{ forward }} otherwise drop }}"
+
+
+def does(edits: str) -> str:
+    return f"endpoint f {{ otherwise {{ {edits} forward }} }}"
+
+
+HMAC_FLAG = 0x08
+
+CASES = {
+    # conditions
+    "flag bits": Case(
+        when("srh.oam == 1 and srh.alert == 0"), query(flags=0x20), answer(flags=0x20)
+    ),
+    "hmac flag": Case(when("srh.hmac == 0"), query(flags=0x20), answer(flags=0x20)),
+    "last segment": Case(when(f"srh.segment_list[0] == {H2}"), query(), answer()),
+    "first segment": Case(when("srh.segment_list[1] in fd00:a::/64"), query(), answer()),
+    "no such segment": Case(when(f"srh.segment_list[2] != {H2}"), query(), None),
+    "ingress": Case(when("packet.ingress != 0"), query(), answer()),
+    "length": Case(when(f"packet.length == {40 + 40 + 8 + len(PAYLOAD)}"), query(), answer()),
+    "hash": Case(when("packet.hash == packet.hash"), query(), answer()),
+    "cpu": Case(when("packet.cpu < 4096"), query(), answer()),
+    "mark is none": Case(when("packet.mark == 0"), query(), answer()),
+    "arithmetic wraps": Case(when("srh.tag + 0xffff == 4"), query(tag=5), answer(tag=5)),
+    "division by zero": Case(
+        when("srh.tag / srh.flags == 0 and srh.tag % srh.flags == 5"), query(tag=5), answer(tag=5)
+    ),
+    "shifts": Case(
+        when("srh.tag << 12 == 0x5000 and srh.tag >> 16 == 0"), query(tag=5), answer(tag=5)
+    ),
+    "or and not": Case(when("srh.tag == 1 or not srh.tag == 6"), query(tag=5), answer(tag=5)),
+    # edits
+    "set flag bit": Case(does("set srh.oam = 1"), query(flags=0x40), answer(flags=0x60)),
+    "set flags and tag": Case(
+        does("set srh.flags = srh.tag & 0xf7 set srh.tag = srh.flags"),
+        query(flags=0x20, tag=0x1243),
+        answer(flags=0x43, tag=0x20),
+    ),
+    "the H bit stays clear": Case(
+        does("set srh.flags = srh.tag & 0xff"), query(tag=0x00FF), answer(flags=0xF7, tag=0x00FF)
+    ),
+    "set mark and priority": Case(
+        does("set packet.mark = 5 set packet.priority = packet.mark + 1"), query(), answer()
+    ),
+    "TLV by bits": Case(
+        "tlv T = 200 { a: u3, b: u7, c: u14, d: u64, e: u4, f: u4 }"
+        "endpoint f { when srh has T as t and t.b == 0x55 and t.d == 0x0123456789abcdef {"
+        " set t.a = (t.e + 1) & 7 set t.c = 0x3fff set t.f = t.a forward } otherwise drop }",
+        # a=101 b=1010101 c=00000000000001
+        query([tlv(200, bytes.fromhex("b54001 0123456789abcdef 21".replace(" ", "")))]),
+        answer([tlv(200, bytes.fromhex("757fff 0123456789abcdef 25".replace(" ", "")))]),
+    ),
+    "add two TLVs": Case(
+        "tlv A = 200 { x: u8 = 7 } tlv B = 201 { y: u16 }"
+        + does("add A {} add B { y = srh.tag + 1 }"),
+        query(tag=1),
+        answer([tlv(200, b"\x07"), tlv(201, b"\x00\x02")], tag=1),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_packet_through(net: Chain, case: Case, tmp_path: Path) -> None:
+    put(net, tmp_path, case.program, **case.settings)
+    got = through(net, case.sent)
+    if case.expected is None:
+        assert got == []
+    else:
+        assert len(got) == 1
+        assert got[0] == case.expected, diff(case.expected, got[0])
+
+
+def test_every(net: Chain, tmp_path: Path) -> None:
+    """Of seven packets on one CPU every third is taken, and none when n is 0."""
+    put(net, tmp_path, "param n: u32 = 3 endpoint f { when every(n) { drop } otherwise forward }")
+    assert len(through(net, *[query()] * 7)) == 5
+    counters = status().counters
+    assert counters is not None
+    assert [rule.packets for rule in counters.rules] == [2, 5]
+
+
+def test_flags_of_a_packet_with_an_hmac_are_not_touched(net: Chain, tmp_path: Path) -> None:
+    """An HMAC covers the flags (RFC 8754, section 2.1.2.1), so writing them is an error."""
+    put(net, tmp_path, does("set srh.oam = 1"))
+    hmac = tlv(5, bytes(6 + 32))
+    assert through(net, query([hmac], flags=HMAC_FLAG)) == []
+    counters = status().counters
+    assert counters is not None
+    if counters.packets:  # the kernel may refuse the HMAC itself, before the program
+        assert counters.errors["hmac_protected"] == 1
+
+
+def test_metadata_in_an_event(net: Chain, tmp_path: Path) -> None:
+    put(
+        net,
+        tmp_path,
+        "event e { ingress: u32, length: u32, cpu: u32, last: ipv6 }"
+        + does(
+            "emit e { ingress = packet.ingress, length = packet.length, cpu = packet.cpu,"
+            " last = srh.segment_list[0] }"
+        ),
+    )
+    assert len(through(net, query())) == 1
+    (event,) = events(net, 1)
+    assert event["length"] == len(bytes(query()))
+    assert event["last"] == H2
+    index = net.lab.run("r1", __import__("socket").if_nametoindex, "eth0")
+    assert event["ingress"] == index
