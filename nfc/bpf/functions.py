@@ -24,6 +24,8 @@ from nfc.bpf.isa import SLOT, Instruction, decode
 from nfc.bpf.object import Relocation, RelocationKind
 from nfc.errors import ObjectError
 
+MAX_SLOTS = 1_000_000  # instructions that the kernel takes (BPF_COMPLEXITY_LIMIT_INSNS)
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -60,32 +62,46 @@ def relocate(
     Immediates of relocated ld_imm64 are zero in the code: what they said is in the relocation.
     Raises ObjectError for a relocation of another kind, or to something that is not there.
     """
-    instructions = {
-        number * SLOT: insn for number, insn in decode(elf.content(section), section.where)
-    }
-    for symbol in functions:
-        end = symbol.value + symbol.size
-        if symbol.value not in instructions or (end not in instructions and end != section.size):
-            raise ObjectError("begins or ends inside an instruction", where=symbol.where)
-    code = bytearray(elf.content(section))
-    found: dict[int, Relocation] = {}
+    if section.size > MAX_SLOTS * SLOT:
+        raise ObjectError(f"more than {MAX_SLOTS} instructions", where=section.where)
+    wanted: dict[int, Rel] = {}
     for rel in elf.relocations(section):
-        where = f"{section.where}, relocation of byte {rel.offset}"
-        relocated = instructions.get(rel.offset)
-        if relocated is None or rel.offset in found:
-            raise ObjectError("is not the only one of an instruction", where=where)
-        found[rel.offset] = _resolve(rel, relocated, targets, where)
-        if relocated.wide:
-            code[rel.offset + 1] &= 0x0F  # the source says how to read the immediates
-            code[rel.offset + 4 : rel.offset + 8] = bytes(4)
-            code[rel.offset + 12 : rel.offset + 16] = bytes(4)
-    for offset, insn in instructions.items():
-        # LLVM resolves calls within a section itself.
-        if insn.calls_local and offset not in found:
-            where = f"{section.where}, byte {offset}"
-            name = _function(targets, section.index, offset + (insn.imm + 1) * SLOT, where)
+        if rel.offset in wanted or rel.offset % SLOT:
+            raise _misplaced(section, rel.offset)
+        wanted[rel.offset] = rel
+    code = bytearray(elf.content(section))
+    begins = bytearray(section.size // SLOT + 1)  # 1 where an instruction begins
+    begins[-1] = 1
+    found: dict[int, Relocation] = {}
+    for number, insn in decode(bytes(code), section.where):
+        begins[number] = 1
+        offset = number * SLOT
+        if offset in wanted:
+            found[offset] = _resolve(
+                wanted[offset], insn, targets, f"{section.where}, byte {offset}"
+            )
+            if insn.wide:
+                code[offset + 1] &= 0x0F  # the source says how to read the immediates
+                code[offset + 4 : offset + 8] = bytes(4)
+                code[offset + 12 : offset + 16] = bytes(4)
+        elif insn.calls_local:  # LLVM resolves calls within a section itself
+            place = offset + (insn.imm + 1) * SLOT
+            name = _function(targets, section.index, place, f"{section.where}, byte {offset}")
             found[offset] = Relocation(offset, RelocationKind.CALL, name)
+    for offset in wanted:
+        if not begins[offset // SLOT]:
+            raise _misplaced(section, offset)
+    for symbol in functions:
+        if not (begins[symbol.value // SLOT] and begins[(symbol.value + symbol.size) // SLOT]):
+            raise ObjectError("begins or ends inside an instruction", where=symbol.where)
     return bytes(code), found
+
+
+def _misplaced(section: Section, offset: int) -> ObjectError:
+    return ObjectError(
+        "is not the only one of an instruction",
+        where=f"{section.where}, relocation of byte {offset}",
+    )
 
 
 def _resolve(rel: Rel, insn: Instruction, targets: Targets, where: str) -> Relocation:

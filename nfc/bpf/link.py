@@ -9,11 +9,10 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, replace
 
+from nfc.bpf.functions import MAX_SLOTS
 from nfc.bpf.isa import SLOT, SRC_FUNC
 from nfc.bpf.object import Object, Program, Relocation, RelocationKind
 from nfc.errors import ObjectError
-
-MAX_SLOTS = 1_000_000  # the kernel's own limit for a whole program
 
 
 @dataclass(frozen=True)

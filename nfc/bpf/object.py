@@ -1,6 +1,6 @@
 """What an ELF object holds for us, as plain frozen values: programs, maps, data, BTF.
 
-`nfc.bpf.elf` reads bytes into these; `nfc.kernel.loader` turns them into file descriptors;
+`nfc.bpf.reader` reads bytes into these; `nfc.kernel.loader` turns them into file descriptors;
 `nfc.verify` and `nfc.vm` work on them. Nothing here knows who compiled the object.
 """
 

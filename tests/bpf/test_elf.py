@@ -149,32 +149,43 @@ def ten_megabytes(kind: str) -> bytes:
         return noise
     if kind == "noise behind a good object":
         return llvm_object() + noise
-    # A string table without an end to any string, and as many symbols as fit, each named in it.
+    strings = b"\0.symtab\0.strtab\0code\0"
+    if kind == "code":
+        return file(
+            (1, 6, bytes(8) * (size // 8), 0, 0, 17),
+            (2, 0, struct.pack("<IBBHQQ", 1, 2, 0, 1, 0, size), 3, SYMBOL_SIZE, 1),
+            (3, 0, strings, 0, 0, 9),
+        )
+    # A string table with one long string, and as many symbols as fit, each named by a part of it.
     names = b"\0" + b"a" * (size // 2) + b"\0"
     rows = b"".join(
         struct.pack("<IBBHQQ", 1 + 7 * i, 0, 0, 0, 0, 0) for i in range(size // 2 // SYMBOL_SIZE)
     )
-    strings = b"\0.symtab\0.strtab\0"
-    table = 64 + len(names) + len(rows) + len(strings)
+    if kind == "many long names":
+        rows = rows[: (1 << 16) * SYMBOL_SIZE]
+        names = b"\0" + (b"a" * 1000 + b"\0") * (size // 2 // 1001)
+    return file((3, 0, names, 0, 0, 9), (2, 0, rows, 1, SYMBOL_SIZE, 1), (3, 0, strings, 0, 0, 9))
+
+
+def file(*parts: tuple[int, int, bytes, int, int, int]) -> bytes:
+    """An ELF file of sections (type, flags, content, link, entry size, name); the last one has
+    the names."""
     place = 64
     headers = bytes(SECTION_SIZE)
-    for kind_, part, link_, entry, name in (
-        (3, names, 0, 0, 9),
-        (2, rows, 1, SYMBOL_SIZE, 1),
-        (3, strings, 0, 0, 0),
-    ):
+    for kind, flags, content_, link_, entry, name in parts:
         headers += struct.pack(
-            "<IIQQQQIIQQ", name, kind_, 0, 0, place, len(part), link_, 0, 1, entry
+            "<IIQQQQIIQQ", name, kind, flags, 0, place, len(content_), link_, 0, 1, entry
         )
-        place += len(part)
+        place += len(content_)
     start = struct.pack(
         "<16sHHIQQQIHHHHHH",
-        b"\x7fELF\x02\x01\x01", 1, 247, 1, 0, 0, table, 0, 64, 0, 0, SECTION_SIZE, 4, 3,
+        b"\x7fELF\x02\x01\x01", 1, 247, 1, 0, 0, place, 0, 64, 0, 0, SECTION_SIZE,
+        len(parts) + 1, len(parts),
     )  # fmt: skip
-    return start + names + rows + strings + headers
+    return start + b"".join(part[2] for part in parts) + headers
 
 
-LARGE = ["noise", "noise behind a good object", "many long names"]
+LARGE = ["noise", "noise behind a good object", "one long name", "many long names", "code"]
 
 
 @pytest.mark.parametrize("kind", LARGE)
