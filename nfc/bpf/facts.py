@@ -41,7 +41,7 @@ HOOK_BY_TYPE = {hook.program_type: hook for hook in HOOKS.values()}
 
 # Parts of the instruction set (`Instruction.extension`) and the commits that brought them.
 ISA_SINCE = {
-    "base": KernelVersion(3, 18),  # bd4cf0ed331a
+    "base": KernelVersion(3, 18),  # 99c55f7d47c0: bpf(2)
     "v2": KernelVersion(4, 14),  # 92b31a9af73b: jumps on <, <=
     "calls": KernelVersion(4, 16),  # cc8b0b92a169: functions within a program
     "jmp32": KernelVersion(5, 1),  # 092ed0968bb6: ISA v3
