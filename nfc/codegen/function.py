@@ -17,6 +17,7 @@ from llvmlite import ir
 from nfc.codegen import helpers as h
 from nfc.codegen.buffers import fill, store_raw
 from nfc.codegen.debuginfo import DebugInfo
+from nfc.codegen.rebuild import emit_rebuild, forget
 from nfc.codegen.srh import IPV6_HEADER, MAX_OFFSET, Srh, Tlvs, find_srh, walk_tlvs
 from nfc.codegen.target import Target
 from nfc.codegen.values import (
@@ -44,9 +45,6 @@ SKB_DATA, SKB_DATA_END = 76, 80
 # uapi/linux/bpf.h: enum bpf_ret_code, enum bpf_lwt_encap_mode
 BPF_OK, BPF_DROP, BPF_REDIRECT = 0, 2, 7
 BPF_LWT_ENCAP_SEG6 = 0
-MAX_EXTENSION = 255 * 8  # bytes that Hdr Ext Len can say (RFC 8200, section 4.4)
-PADN = 4
-MAX_PAD = 9
 
 
 @dataclass
@@ -59,7 +57,7 @@ class Globals:
 
 
 @dataclass
-class _Packet:
+class Packet:
     """What is known of the packet at the place the builder stands at."""
 
     data: ir.Value
@@ -91,23 +89,26 @@ class FunctionEmitter:
     # ---- plumbing ---------------------------------------------------------------------------
 
     @contextmanager
-    def _line(self, line: int) -> Iterator[None]:
+    def line(self, line: int) -> Iterator[None]:
+        """Within the block, instructions belong to that line of the source."""
         before = self.b.debug_metadata
         self.b.debug_metadata = self.debug.location(self.scope, line)
         yield
         self.b.debug_metadata = before
 
-    def _block(self, name: str) -> ir.Block:
+    def block(self, name: str) -> ir.Block:
+        """A new basic block."""
         return self.function.append_basic_block(name)
 
-    def _call(self, helper: h.Helper, *arguments: ir.Value) -> ir.Value:
+    def call(self, helper: h.Helper, *arguments: ir.Value) -> ir.Value:
+        """Call a helper of the kernel."""
         types = {"ptr": PTR, "i64": I64}
         signature = ir.FunctionType(types[helper.result], [types[a] for a in helper.arguments])
         address = ir.Constant(I64, helper.number).inttoptr(PTR)
         # A call to a small constant address is how LLVM's BPF target spells a helper call.
         return self.b.call(_Callee(address, signature), arguments)
 
-    def _stack(self, size: int, phase: int = 0) -> ir.Value:
+    def stack(self, size: int, phase: int = 0) -> ir.Value:
         """Stack memory whose first byte is `phase` bytes past a multiple of 8."""
         with self.b.goto_entry_block():
             block = self.b.alloca(ir.ArrayType(I8, -(-(size + phase) // 8) * 8))
@@ -120,30 +121,31 @@ class FunctionEmitter:
         slot = at(self.b, self.stats, index * 8)
         self.b.store(self.b.add(self.b.load(slot, align=8, typ=I64), number(1)), slot, align=8)
 
-    def _fail_unless(self, condition: ir.Value, reason: str) -> None:
+    def fail_unless(self, condition: ir.Value, reason: str) -> None:
         """Where `condition` does not hold, count the reason and drop."""
-        good, bad = self._block("ok"), self._block(reason)
+        good, bad = self.block("ok"), self.block(reason)
         self.b.cbranch(condition, good, bad)
         self.b.position_at_end(bad)
         self._count(self.plan.error_counter(reason))
         self.b.ret(I32(BPF_DROP))
         self.b.position_at_end(good)
 
-    def _succeeded(self, result: ir.Value, reason: str) -> None:
-        self._fail_unless(self.b.icmp_signed(">=", result, number(0)), reason)
+    def succeeded(self, result: ir.Value, reason: str) -> None:
+        """Where a helper's result is negative, count the reason and drop."""
+        self.fail_unless(self.b.icmp_signed(">=", result, number(0)), reason)
 
     # ---- the whole --------------------------------------------------------------------------
 
     def emit(self) -> ir.Function:
         """Emit the body and return the function."""
-        entry = self._block("entry")
+        entry = self.block("entry")
         self.b = ir.IRBuilder(entry)
-        with self._line(self.plan.line):
-            start = self._block("start")
-            key = self._stack(4)
+        with self.line(self.plan.line):
+            start = self.block("start")
+            key = self.stack(4)
             self.b.store(I32(0), key, align=4)
-            self.stats = self._call(h.MAP_LOOKUP, self.globals.stats, key)
-            missing = self._block("no_stats")
+            self.stats = self.call(h.MAP_LOOKUP, self.globals.stats, key)
+            missing = self.block("no_stats")
             null = self.b.icmp_unsigned("==", self.stats, ir.Constant(PTR, None))
             self.b.cbranch(null, missing, start)
             self.b.position_at_end(missing)
@@ -151,45 +153,45 @@ class FunctionEmitter:
             self.b.position_at_end(start)
             packet = self._packet()
         for rule in self.plan.rules:
-            with self._line(rule.line):
+            with self.line(rule.line):
                 self._rule(rule, packet)
         return self.function
 
-    def _packet(self) -> _Packet:
+    def _packet(self) -> Packet:
         needs_packet = any(
             isinstance(value, v.Load | v.Found)
             for rule in self.plan.rules
             for value in (*guard_values(rule), *body_values(rule))
         ) or any(
-            isinstance(edit, p.Store | p.Append) for rule in self.plan.rules for edit in rule.edits
+            isinstance(edit, p.Store | p.Rebuild) for rule in self.plan.rules for edit in rule.edits
         )
         if not needs_packet:
             null = ir.Constant(PTR, None)
-            return _Packet(null, null)
+            return Packet(null, null)
         pointers = []
         for offset in (SKB_DATA, SKB_DATA_END):
             raw = self.b.load(at(self.b, self.context, offset), align=4, typ=I32)
             pointers.append(self.b.inttoptr(self.b.zext(raw, I64), PTR))
-        return _Packet(pointers[0], pointers[1])
+        return Packet(pointers[0], pointers[1])
 
-    def _rule(self, rule: p.Rule, packet: _Packet) -> None:
+    def _rule(self, rule: p.Rule, packet: Packet) -> None:
         packet.pointers = {}
         following = None
         guard = guard_values(rule)
         self._prepare(guard, packet)
         if rule.guard is not None:
-            matched, following = self._block(f"rule{rule.counter}"), self._block("next")
+            matched, following = self.block(f"rule{rule.counter}"), self.block("next")
             self._branch(rule.guard, matched, following, packet)
             self.b.position_at_end(matched)
         self._count(rule.counter)
         if following is not None:
             # What the body finds out is not known to the rules behind it.
-            self._body(rule, _Packet(**{**packet.__dict__, "pointers": dict(packet.pointers)}))
+            self._body(rule, Packet(**{**packet.__dict__, "pointers": dict(packet.pointers)}))
             self.b.position_at_end(following)
         else:
             self._body(rule, packet)
 
-    def _prepare(self, values: list[v.Value], packet: _Packet) -> None:
+    def _prepare(self, values: list[v.Value], packet: Packet) -> None:
         """Find, once and before they are used, the parts of the packet that values read."""
         loads = {x.region for x in values if isinstance(x, v.Load)}
         wants_tlv = any(isinstance(x, v.Found) for x in values)
@@ -197,15 +199,16 @@ class FunctionEmitter:
         if (wants_srh or wants_tlv) and packet.srh is None:
             packet.srh = find_srh(self.b, packet.data, packet.end)
         if wants_tlv and packet.tlvs is None:
-            self._walk(packet)
+            self.walk(packet)
         if any(isinstance(x, v.Clock) for x in values) and packet.clock is None:
-            packet.clock = self._call(h.KTIME_TAI)
+            packet.clock = self.call(h.KTIME_TAI)
         if any(isinstance(x, v.Param) for x in values) and packet.params is None:
             packet.params = self._params()
 
-    def _walk(self, packet: _Packet) -> None:
+    def walk(self, packet: Packet) -> None:
+        """Walk the TLVs, once for the whole function."""
         assert packet.srh is not None
-        tail = any(isinstance(e, p.Append) for r in self.plan.rules for e in r.edits)
+        tail = any(isinstance(e, p.Rebuild) for r in self.plan.rules for e in r.edits)
         packet.tlvs = walk_tlvs(
             self.b,
             packet.data,
@@ -215,6 +218,16 @@ class FunctionEmitter:
             self.target.max_tlvs,
             tail,
         )
+        if self.plan.scratch:
+            self._forget_walk(packet)
+
+    def _forget_walk(self, packet: Packet) -> None:
+        srh, tlvs = packet.srh, packet.tlvs
+        assert srh is not None and tlvs is not None
+        known = [srh.offset, srh.end, srh.tlvs, tlvs.tail, tlvs.reached, tlvs.gaps, *tlvs.slots]
+        offset, end, begin, tail, reached, gaps, *slots = forget(self, known)
+        packet.srh = Srh(srh.found, srh.pointer, offset, end, begin)
+        packet.tlvs = Tlvs(tuple(slots), tail, reached, gaps)
 
     def _params(self) -> ir.Value:
         """The copy of the params that is in force now (see nfc.manifest)."""
@@ -226,11 +239,11 @@ class FunctionEmitter:
 
     # ---- guards -----------------------------------------------------------------------------
 
-    def _branch(self, value: v.Value, yes: ir.Block, no: ir.Block, packet: _Packet) -> None:
+    def _branch(self, value: v.Value, yes: ir.Block, no: ir.Block, packet: Packet) -> None:
         """Go to `yes` or `no`; a header that cannot be read is a rule that does not match."""
         match value:
             case v.Logic(op, left, right):
-                between = self._block(op)
+                between = self.block(op)
                 if op == "and":
                     self._branch(left, between, no, packet)
                 else:
@@ -246,24 +259,24 @@ class FunctionEmitter:
                 self._tlv_pointer(packet, slot, packet.tlvs.slots[slot], no)
                 self.b.branch(yes)
             case v.Every(site, of):
-                self._every(site, self._evaluator(packet).narrow(of), yes, no)
+                self._every(site, self.evaluator(packet).narrow(of), yes, no)
             case v.Sample(of):
-                count = self._evaluator(packet).narrow(of)
-                wanted = self._block("sample")
+                count = self.evaluator(packet).narrow(of)
+                wanted = self.block("sample")
                 self.b.cbranch(self.b.icmp_unsigned("!=", count, number(0)), wanted, no)
                 self.b.position_at_end(wanted)
                 # random / 2^32 < 1 / count, without a division.
-                random = self.b.and_(self._call(h.PRANDOM), number(0xFFFF_FFFF))
+                random = self.b.and_(self.call(h.PRANDOM), number(0xFFFF_FFFF))
                 high = self.b.lshr(self.b.mul(random, count), number(32))
                 self.b.cbranch(self.b.icmp_unsigned("==", high, number(0)), yes, no)
             case _:
                 for region in {x.region for x in v.walk(value) if isinstance(x, v.Load)}:
                     self._reach(region, packet, no)
-                self.b.cbranch(self._evaluator(packet).flag(value), yes, no)
+                self.b.cbranch(self.evaluator(packet).flag(value), yes, no)
 
     def _every(self, site: int, of: ir.Value, yes: ir.Block, no: ir.Block) -> None:
         """Count the packet; the count's own cell is this CPU's, so nothing is lost."""
-        wanted, reached = self._block("every"), self._block("every.reached")
+        wanted, reached = self.block("every"), self.block("every.reached")
         self.b.cbranch(self.b.icmp_unsigned("!=", of, number(0)), wanted, no)
         self.b.position_at_end(wanted)
         cell = at(self.b, self.stats, self.plan.site_counter(site) * 8)
@@ -275,11 +288,11 @@ class FunctionEmitter:
         self.b.store(number(0), cell, align=8)
         self.b.branch(yes)
 
-    def _reach(self, region: v.Region, packet: _Packet, otherwise: ir.Block) -> None:
+    def _reach(self, region: v.Region, packet: Packet, otherwise: ir.Block) -> None:
         """Make a region readable, or go to `otherwise`."""
         if region in packet.pointers:
             return
-        good = self._block(f"{region}.ok")
+        good = self.block(f"{region}.ok")
         if region == v.IP:
             fits = self.b.icmp_unsigned("<=", at(self.b, packet.data, IPV6_HEADER), packet.end)
             self.b.cbranch(fits, good, otherwise)
@@ -290,7 +303,7 @@ class FunctionEmitter:
             packet.pointers[region] = packet.srh.pointer
         else:
             assert region.kind == "segment" and packet.srh is not None
-            listed, there = self._block("segment"), self._block("segment.listed")
+            listed, there = self.block("segment"), self.block("segment.listed")
             self.b.cbranch(packet.srh.found, listed, otherwise)
             self.b.position_at_end(listed)
             last = load_raw(self.b, packet.srh.pointer, 4, 1)
@@ -304,12 +317,12 @@ class FunctionEmitter:
         self.b.position_at_end(good)
 
     def _tlv_pointer(
-        self, packet: _Packet, slot: int, offset: ir.Value, otherwise: ir.Block
+        self, packet: Packet, slot: int, offset: ir.Value, otherwise: ir.Block
     ) -> None:
         region = v.Region("tlv", slot)
         if region in packet.pointers:
             return
-        there, near, good = self._block("tlv.there"), self._block("tlv.near"), self._block("tlv.ok")
+        there, near, good = self.block("tlv.there"), self.block("tlv.near"), self.block("tlv.ok")
         self.b.cbranch(self.b.icmp_unsigned("!=", offset, number(0)), there, otherwise)
         self.b.position_at_end(there)
         small = self.b.icmp_unsigned("<=", offset, number(MAX_OFFSET))
@@ -322,7 +335,9 @@ class FunctionEmitter:
         self.b.position_at_end(good)
         packet.pointers[region] = pointer
 
-    def _evaluator(self, packet: _Packet) -> Evaluator:
+    def evaluator(self, packet: Packet) -> Evaluator:
+        """Computes values from what is known of the packet here."""
+
         def leaf(value: v.Value) -> Computed:
             match value:
                 case v.Load(bits, region, bit):
@@ -348,23 +363,23 @@ class FunctionEmitter:
     def _meta(self, name: str, offset: int | None) -> ir.Value:
         if offset is not None:
             return self.b.zext(self.b.load(at(self.b, self.context, offset), align=4, typ=I32), I64)
-        result = self._call(h.CPU_ID) if name == "cpu" else self._call(h.HASH, self.context)
+        result = self.call(h.CPU_ID) if name == "cpu" else self.call(h.HASH, self.context)
         return self.b.and_(result, number(0xFFFF_FFFF))
 
     # ---- bodies -----------------------------------------------------------------------------
 
-    def _body(self, rule: p.Rule, packet: _Packet) -> None:
+    def _body(self, rule: p.Rule, packet: Packet) -> None:
         values = body_values(rule)
-        if any(isinstance(e, p.Append) or _writes_srh(e) for e in rule.edits):
+        if any(isinstance(e, p.Rebuild) or _writes_srh(e) for e in rule.edits):
             if packet.srh is None:
                 packet.srh = find_srh(self.b, packet.data, packet.end)
-            self._fail_unless(packet.srh.found, "no_srh")
+            self.fail_unless(packet.srh.found, "no_srh")
             packet.pointers[v.SRH] = packet.srh.pointer
-            if any(_writes_flags(e) for e in rule.edits):
+            if any(_touches_hmac(e) for e in rule.edits):
                 flags = load_raw(self.b, packet.srh.pointer, 5, 1)
                 signed = self.b.and_(flags, number(HMAC_FLAG))
                 clear = self.b.icmp_unsigned("==", signed, number(0))
-                self._fail_unless(clear, "hmac_protected")
+                self.fail_unless(clear, "hmac_protected")
         self._prepare(values, packet)
         for region in sorted({x.region for x in values if isinstance(x, v.Load)}, key=str):
             self._require(region, packet)
@@ -372,40 +387,40 @@ class FunctionEmitter:
         actions: list[Callable[[], None]] = []
         emits: list[Callable[[], None]] = []
         for edit in rule.edits:
-            with self._line(edit.line):
+            with self.line(edit.line):
                 if isinstance(edit, p.Store):
                     actions.append(self._store(edit, packet))
-                elif isinstance(edit, p.Append):
-                    actions.append(self._append(edit, packet))
+                elif isinstance(edit, p.Rebuild):
+                    actions.append(emit_rebuild(self, edit, packet))
                 elif isinstance(edit, p.SetMeta):
                     actions.append(self._set_meta(edit, packet))
                 elif isinstance(edit, p.Emit):
                     emits.append(self._event(edit, packet))
-        with self._line(rule.verdict.line):
+        with self.line(rule.verdict.line):
             finish = self._verdict(rule.verdict, packet)
         for act in actions:
             act()
-        with self._line(rule.verdict.line):
+        with self.line(rule.verdict.line):
             code = finish()
         for emit in emits:
             emit()
-        with self._line(rule.verdict.line):
+        with self.line(rule.verdict.line):
             self.b.ret(I32(code))
 
-    def _set_meta(self, edit: p.SetMeta, packet: _Packet) -> Callable[[], None]:
-        value = self.b.trunc(self._evaluator(packet).narrow(edit.value), I32)
+    def _set_meta(self, edit: p.SetMeta, packet: Packet) -> Callable[[], None]:
+        value = self.b.trunc(self.evaluator(packet).narrow(edit.value), I32)
 
         def act() -> None:
-            with self._line(edit.line):
+            with self.line(edit.line):
                 self.b.store(value, at(self.b, self.context, edit.offset), align=4)
 
         return act
 
-    def _require(self, region: v.Region, packet: _Packet) -> None:
+    def _require(self, region: v.Region, packet: Packet) -> None:
         """Make a region readable in a body, where its absence is an error."""
         if region in packet.pointers:
             return
-        bad = self._block("unreadable")
+        bad = self.block("unreadable")
         here = self.b.block
         self._reach(region, packet, bad)
         good = self.b.block
@@ -415,11 +430,11 @@ class FunctionEmitter:
         self.b.ret(I32(BPF_DROP))
         self.b.position_at_end(good)
 
-    def _store(self, edit: p.Store, packet: _Packet) -> Callable[[], None]:
+    def _store(self, edit: p.Store, packet: Packet) -> Callable[[], None]:
         phase = edit.offset % 8
-        buffer = self._stack(edit.length, phase)
+        buffer = self.stack(edit.length, phase)
         pointer = packet.pointers.get(edit.region)
-        fill(self.b, buffer, edit.cells, edit.offset, self._evaluator(packet), pointer, phase)
+        fill(self.b, buffer, edit.cells, edit.offset, self.evaluator(packet), pointer, phase)
         if edit.region == v.SRH:
             assert packet.srh is not None
             base = packet.srh.offset
@@ -429,62 +444,15 @@ class FunctionEmitter:
         offset = self.b.add(base, number(edit.offset))
 
         def act() -> None:
-            with self._line(edit.line):
-                result = self._call(h.SEG6_STORE, self.context, offset, buffer, number(edit.length))
-                self._succeeded(result, "srh_write_failed")
+            with self.line(edit.line):
+                result = self.call(h.SEG6_STORE, self.context, offset, buffer, number(edit.length))
+                self.succeeded(result, "srh_write_failed")
 
         return act
 
-    def _append(self, edit: p.Append, packet: _Packet) -> Callable[[], None]:
-        """TLVs in place of the padding at the end, and new padding: see p.Append."""
-        if packet.tlvs is None:
-            self._walk(packet)
-        srh, tlvs = packet.srh, packet.tlvs
-        assert srh is not None and tlvs is not None
-        b = self.b
-        complete = b.icmp_unsigned(">=", tlvs.reached, srh.end)
-        self._fail_unless(complete, "srh_full")
-        buffer = self._stack(edit.length + MAX_PAD)
-        fill(b, buffer, edit.cells, 0, self._evaluator(packet), None, 0)
-        used = b.add(b.sub(tlvs.tail, srh.offset), number(edit.length))
-        gap = b.and_(b.neg(used), number(7))
-        one = b.icmp_unsigned("==", gap, number(1))
-        pad = b.and_(b.select(one, number(MAX_PAD), gap), number(15))
-        # PadN's header and zeroes are written always, and sent only as far as `pad` says.
-        store_raw(b, buffer, edit.length, 1, number(PADN), 0)
-        store_raw(b, buffer, edit.length + 1, 1, b.sub(pad, number(2)), 0)
-        for i in range(2, MAX_PAD):
-            store_raw(b, buffer, edit.length + i, 1, number(0), 0)
-        total = b.add(pad, number(edit.length))
-        delta = b.sub(b.add(tlvs.tail, total), srh.end)
-        grown = b.add(b.sub(srh.end, srh.offset), delta)
-        self._fail_unless(b.icmp_unsigned("<=", grown, number(MAX_EXTENSION + 8)), "srh_full")
-
-        def act() -> None:
-            with self._line(edit.line):
-                self._resize(srh.end, delta)
-                bounded = self.b.icmp_unsigned("<=", pad, number(MAX_PAD))
-                self._fail_unless(bounded, "srh_full")
-                result = self._call(h.SEG6_STORE, self.context, tlvs.tail, buffer, total)
-                self._succeeded(result, "srh_write_failed")
-
-        return act
-
-    def _resize(self, end: ir.Value, delta: ir.Value) -> None:
-        """Grow the SRH at its end, or cut off what is behind the new end."""
-        resize, done = self._block("resize"), self._block("resized")
-        self.b.cbranch(self.b.icmp_unsigned("!=", delta, number(0)), resize, done)
-        self.b.position_at_end(resize)
-        shrinks = self.b.icmp_signed("<", delta, number(0))
-        place = self.b.add(end, self.b.select(shrinks, delta, number(0)))
-        result = self._call(h.SEG6_ADJUST, self.context, place, delta)
-        self._succeeded(result, "srh_resize_failed")
-        self.b.branch(done)
-        self.b.position_at_end(done)
-
-    def _event(self, edit: p.Emit, packet: _Packet) -> Callable[[], None]:
-        buffer = self._stack(edit.size)
-        evaluator = self._evaluator(packet)
+    def _event(self, edit: p.Emit, packet: Packet) -> Callable[[], None]:
+        buffer = self.stack(edit.size)
+        evaluator = self.evaluator(packet)
         store_raw(self.b, buffer, 0, 8, number(edit.index), 0)
         covered = set(range(8))
         for item in edit.fields:
@@ -500,11 +468,11 @@ class FunctionEmitter:
             store_raw(self.b, buffer, gap, 1, number(0), 0)
 
         def act() -> None:
-            with self._line(edit.line):
-                result = self._call(
+            with self.line(edit.line):
+                result = self.call(
                     h.RINGBUF_OUTPUT, self.globals.events, buffer, number(edit.size), number(0)
                 )
-                lost, done = self._block("lost"), self._block("emitted")
+                lost, done = self.block("lost"), self.block("emitted")
                 failed = self.b.icmp_signed("<", result, number(0))
                 self.b.cbranch(failed, lost, done)
                 self.b.position_at_end(lost)
@@ -517,14 +485,14 @@ class FunctionEmitter:
 
     # ---- verdicts ---------------------------------------------------------------------------
 
-    def _verdict(self, verdict: p.Verdict, packet: _Packet) -> Callable[[], int]:
-        evaluator = self._evaluator(packet)
+    def _verdict(self, verdict: p.Verdict, packet: Packet) -> Callable[[], int]:
+        evaluator = self.evaluator(packet)
         match verdict:
             case p.Return(_, code):
                 return lambda: code
             case p.Action(_, action, _, argument):
                 size = 16 if argument.bits == 128 else 4
-                buffer = self._stack(size)
+                buffer = self.stack(size)
                 if size == 16:
                     wide = evaluator.wide(argument)
                     store_raw(self.b, buffer, 0, 8, wide.first, 0)
@@ -533,26 +501,26 @@ class FunctionEmitter:
                     store_raw(self.b, buffer, 0, 4, evaluator.narrow(argument), 0)
 
                 def act() -> int:
-                    result = self._call(
+                    result = self.call(
                         h.SEG6_ACTION, self.context, number(action), buffer, number(size)
                     )
-                    self._succeeded(result, "action_failed")
+                    self.succeeded(result, "action_failed")
                     return BPF_REDIRECT
 
                 return act
             case p.Encap(_, length, cells):
-                srh = self._stack(length)
+                srh = self.stack(length)
                 fill(self.b, srh, cells, 0, evaluator, None, 0)
 
                 def push() -> int:
-                    result = self._call(
+                    result = self.call(
                         h.PUSH_ENCAP,
                         self.context,
                         number(BPF_LWT_ENCAP_SEG6),
                         srh,
                         number(length),
                     )
-                    self._succeeded(result, "encap_failed")
+                    self.succeeded(result, "encap_failed")
                     # The helper has looked the new destination up (bpf_push_seg6_encap,
                     # net/core/filter.c). BPF_LWT_REROUTE would look it up again, and come back
                     # here, without end, where the segment's route is the one we are on.
@@ -565,8 +533,12 @@ def _writes_srh(edit: p.Edit) -> bool:
     return isinstance(edit, p.Store) and edit.region == v.SRH
 
 
-def _writes_flags(edit: p.Edit) -> bool:
-    """Whether an edit writes the byte of the SRH's flags."""
+def _touches_hmac(edit: p.Edit) -> bool:
+    """Whether an edit would break an HMAC: it covers the flags (RFC 8754, section 2.1.2.1), and
+    Linux looks for it in the last 40 bytes of the SRH (seg6_get_tlv_hmac, net/ipv6/seg6_hmac.c).
+    """
+    if isinstance(edit, p.Rebuild):
+        return True
     return isinstance(edit, p.Store) and edit.region == v.SRH and edit.offset <= 5
 
 

@@ -21,6 +21,7 @@ class Helper:
 
 MAP_LOOKUP = Helper("bpf_map_lookup_elem", 1, ("ptr", "ptr"), "ptr")
 PRANDOM = Helper("bpf_get_prandom_u32", 7, ())
+LOAD_BYTES = Helper("bpf_skb_load_bytes", 26, ("ptr", "i64", "ptr", "i64"))
 CPU_ID = Helper("bpf_get_smp_processor_id", 8, ())
 HASH = Helper("bpf_get_hash_recalc", 34, ("ptr",))
 PUSH_ENCAP = Helper("bpf_lwt_push_encap", 73, ("ptr", "i64", "ptr", "i64"))

@@ -10,6 +10,7 @@ from llvmlite import ir
 
 from nfc.codegen.debuginfo import DebugInfo
 from nfc.codegen.function import FunctionEmitter, Globals
+from nfc.codegen.rebuild import SCRATCH_SIZE
 from nfc.codegen.target import Target
 from nfc.manifest import EVENTS_MAP, PARAMS_SECTION, Manifest, Param
 from nfc.plan.plan import Plan
@@ -59,7 +60,7 @@ def build_module(
     has_params = any(unit.manifest.params for unit in units)
     params = _params(module, debug, units[0].plan, declared) if has_params else None
     for unit in units:
-        globals_ = Globals(_stats(module, debug, unit.manifest), events, params)
+        globals_ = Globals(_stats(module, debug, unit), events, params)
         function = FunctionEmitter(module, unit.plan, globals_, debug, target).emit()
         function.section = SECTIONS[unit.plan.hook]
     _variable(module, "_license", _bytes(LICENSE), "license", 1)
@@ -99,10 +100,18 @@ def _map(
     return variable
 
 
-def _stats(module: ir.Module, debug: DebugInfo, manifest: Manifest) -> ir.GlobalVariable:
+def _stats(module: ir.Module, debug: DebugInfo, unit: Unit) -> ir.GlobalVariable:
+    """The counters of one function, and behind them this CPU's memory to rebuild TLVs in."""
+    manifest = unit.manifest
     u64 = debug.named("u64", 8)
     fields = [(counter.name, u64, 8 * i, 8) for i, counter in enumerate(manifest.counters)]
-    value = debug.struct(manifest.stats_map, fields, 8 * len(fields))
+    size = 8 * len(fields)
+    if unit.plan.scratch:
+        room = -(-SCRATCH_SIZE // 8) * 8
+        memory = debug.array(debug.integer("unsigned char", 8), room, 8)
+        fields.append(("scratch", memory, size, room))
+        size += room
+    value = debug.struct(manifest.stats_map, fields, size)
     return _map(
         module,
         debug,

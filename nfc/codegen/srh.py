@@ -45,6 +45,7 @@ class Tlvs:
     slots: tuple[ir.Value, ...]
     tail: ir.Value  # behind the last TLV that is not padding
     reached: ir.Value  # where the walk ended: the SRH's end, unless there were too many TLVs
+    gaps: ir.Value  # not 0 if there is padding before a TLV that is not padding
 
 
 def find_srh(builder: ir.IRBuilder, data: ir.Value, end: ir.Value) -> Srh:
@@ -192,8 +193,10 @@ def walk_tlvs(
     offset = builder.phi(I64, "tlv.offset")
     count = builder.phi(I64, "tlv.count")
     tail = builder.phi(I64, "tlv.tail")
+    gaps = builder.phi(I64, "tlv.gaps")
     slots = [builder.phi(I64, f"tlv.slot{s.slot}") for s in searches]
-    for phi, value in [(offset, srh.tlvs), (count, number(0)), (tail, srh.tlvs)]:
+    entering = [(offset, srh.tlvs), (count, number(0)), (tail, srh.tlvs), (gaps, number(0))]
+    for phi, value in entering:
         phi.add_incoming(value, start)
     for phi in slots:
         phi.add_incoming(number(0), start)
@@ -220,7 +223,11 @@ def walk_tlvs(
     following = builder.add(offset, size)
     # No branches: every one would double the paths that the verifier follows, an iteration.
     padding = _mask_below(builder, builder.xor(type_, number(PADN)), 1)
-    new_tail = _choose(builder, padding, tail, following) if tail_wanted else tail
+    new_tail, new_gaps = tail, gaps
+    if tail_wanted:
+        new_tail = _choose(builder, padding, tail, following)
+        behind_padding = builder.and_(builder.xor(offset, tail), builder.not_(padding))
+        new_gaps = builder.or_(gaps, behind_padding)
     new_slots = []
     for search, slot in zip(searches, slots, strict=True):
         right = _mask_below(builder, builder.xor(type_, number(search.type)), 1)
@@ -244,6 +251,7 @@ def walk_tlvs(
     offset.add_incoming(following, block["next"])
     count.add_incoming(counted, block["next"])
     tail.add_incoming(new_tail, block["next"])
+    gaps.add_incoming(new_gaps, block["next"])
     for phi, value in zip(slots, new_slots, strict=True):
         phi.add_incoming(value, block["next"])
 
@@ -251,19 +259,23 @@ def walk_tlvs(
     out_slots = [builder.phi(I64, f"found{s.slot}") for s in searches]
     out_tail = builder.phi(I64, "tail")
     reached = builder.phi(I64, "reached")
+    out_gaps = builder.phi(I64, "gaps")
     early = [block["loop"], block["bounds"], bounded, block["read"]]
     for source in early:
         for phi, value in zip(out_slots, slots, strict=True):
             phi.add_incoming(value, source)
         out_tail.add_incoming(tail, source)
         reached.add_incoming(offset, source)
+        out_gaps.add_incoming(gaps, source)
     for phi in out_slots:
         phi.add_incoming(number(0), start)
     out_tail.add_incoming(number(0), start)
     reached.add_incoming(number(0), start)
+    out_gaps.add_incoming(number(0), start)
     if not tail_wanted and searches:
         for phi, value in zip(out_slots, new_slots, strict=True):
             phi.add_incoming(value, body_end)
         out_tail.add_incoming(new_tail, body_end)
         reached.add_incoming(following, body_end)
-    return Tlvs(tuple(out_slots), out_tail, reached)
+        out_gaps.add_incoming(new_gaps, body_end)
+    return Tlvs(tuple(out_slots), out_tail, reached, out_gaps)

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from nfc.plan.cells import Piece, cells
 from nfc.plan.plan import (
     Action,
-    Append,
+    Block,
     Edit,
     Emit,
     EmitField,
     Encap,
     Plan,
+    Resize,
     Return,
     Rule,
     Search,
@@ -93,8 +94,9 @@ def _errors(rules: Sequence[Rule]) -> tuple[str, ...]:
             match edit:
                 case SetBits(_, region):
                     found |= {"srh_write_failed"} | ({"no_srh"} if region == SRH else set())
-                case Append():
+                case Resize():
                     found |= {"srh_write_failed", "srh_resize_failed", "srh_full", "no_srh"}
+                    found.add("hmac_protected")
                 case Emit():
                     found.add("events_lost")
         if writes_flags(rule):
@@ -143,8 +145,15 @@ class _Lowering:
             case typed.SetTlv(_, tlv, field, value):
                 region = Region("tlv", self.slot(tlv))
                 return SetBits(line, region, field.bit_offset, self.wire(value, field.type))
-            case typed.AddTlv(_, value):
-                return Append(line, value.tlv.size, cells(self.tlv(value, 0)))
+            case typed.AddTlv(_, value, where, anchor):
+                slot = self.slot(anchor) if anchor else None
+                return Resize(line, where, slot, None, self.block(value))
+            case typed.RemoveTlv(_, tlv):
+                return Resize(line, "remove", self.slot(tlv), None, None)
+            case typed.RemoveAll(_, tlv):
+                return Resize(line, "remove_all", None, tlv.number, None)
+            case typed.ReplaceTlv(_, tlv, value):
+                return Resize(line, "replace", self.slot(tlv), None, self.block(value))
             case typed.Emit(_, event, values):
                 fields = [
                     EmitField(f.offset, f.size, self.value(v))
@@ -187,6 +196,10 @@ class _Lowering:
         if length > used:
             pieces += pad(used * 8, length - used)
         return Encap(line, length, cells(pieces))
+
+    def block(self, value: typed.TlvValue) -> Block:
+        """A TLV to be built."""
+        return Block(value.tlv.size, cells(self.tlv(value, 0)))
 
     def tlv(self, value: typed.TlvValue, start: int) -> list[Piece]:
         """A TLV's pieces, from bit `start` on."""

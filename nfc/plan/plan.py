@@ -43,13 +43,61 @@ class Store:
 
 
 @dataclass(frozen=True)
-class Append:
-    """Put `length` bytes of TLVs behind the last TLV, in place of the padding that is there,
-    and pad to a multiple of 8: one bpf_lwt_seg6_adjust_srh, one bpf_lwt_seg6_store_bytes."""
+class Block:
+    """Bytes of one or more TLVs to be built."""
 
-    line: int
     length: int
     cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Resize:
+    """One edit that changes the SRH's size; the rebuild pass joins those of a rule.
+
+    `where` is first, last, before, after, remove, replace (at the TLV of search `slot`) or
+    remove_all (`type`).
+    """
+
+    line: int
+    where: str
+    slot: int | None
+    type: int | None
+    block: Block | None
+
+
+@dataclass(frozen=True)
+class Point:
+    """What happens at the TLV of search `slot`: built before it, after it; whether it goes."""
+
+    slot: int
+    before: Block | None
+    after: Block | None
+    removed: bool
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """The TLVs that leave: those of the packet without padding, changed at `points`, without
+    those of `gone` types, between `first` and `last`; padded to a multiple of 8."""
+
+    line: int
+    first: Block | None
+    last: Block | None
+    points: tuple[Point, ...]
+    gone: tuple[int, ...]
+
+    @property
+    def appends(self) -> bool:
+        """Whether all it does is to add behind the last TLV."""
+        return not (self.first or self.points or self.gone)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Everything that is built."""
+        found = [self.first, self.last]
+        for point in self.points:
+            found += [point.before, point.after]
+        return tuple(block for block in found if block is not None)
 
 
 @dataclass(frozen=True)
@@ -82,7 +130,7 @@ class SetMeta:
     value: Value
 
 
-Edit = SetBits | Store | Append | Emit | SetMeta
+Edit = SetBits | Store | Resize | Rebuild | Emit | SetMeta
 
 
 # ---- verdicts -------------------------------------------------------------------------------
@@ -150,6 +198,16 @@ class Plan:
         """The place of an error's counter among all counters."""
         return len(self.rules) + self.errors.index(name)
 
+    @property
+    def scratch(self) -> bool:
+        """Whether it needs memory to rebuild TLVs in."""
+        return any(isinstance(e, Rebuild) for r in self.rules for e in r.edits)
+
+    @property
+    def counter_count(self) -> int:
+        """How many counters there are."""
+        return len(self.rules) + len(self.errors) + self.sites
+
     def site_counter(self, site: int) -> int:
         """The place of an every(n)'s count among all counters."""
         return len(self.rules) + len(self.errors) + site
@@ -181,8 +239,18 @@ def _edit_text(edit: Edit) -> list[str]:
             return [f"set packet.{name} = {value}"]
         case Store(_, region, offset, length, cells):
             return [f"store {length} bytes at {region}+{offset}", *_cell_text(cells)]
-        case Append(_, length, cells):
-            return [f"append {length} bytes of TLVs, and padding", *_cell_text(cells)]
+        case Resize(_, where, slot, type_, block):
+            at = f" tlv{slot}" if slot is not None else f" type {type_}" if type_ else ""
+            return [f"TLVs: {where}{at}", *_block_text("", block)]
+        case Rebuild(_, first, last, points, gone):
+            lines = ["rebuild the TLVs, padded"] if not edit.appends else ["append TLVs, padded"]
+            lines += _block_text("first", first)
+            for point in points:
+                lines += _block_text(f"before tlv{point.slot}", point.before)
+                lines += [f"  without tlv{point.slot}"] if point.removed else []
+                lines += _block_text(f"after tlv{point.slot}", point.after)
+            lines += [f"  without type {number}" for number in gone]
+            return [*lines, *_block_text("last", last)]
         case Emit(_, name, _, size, fields):
             return [
                 f"emit {name}, {size} bytes",
@@ -198,6 +266,12 @@ def _verdict_text(verdict: Verdict) -> list[str]:
             return [f"{name} {argument}"]
         case Encap(_, length, cells):
             return [f"encap with an SRH of {length} bytes", *_cell_text(cells)]
+
+
+def _block_text(label: str, block: Block | None) -> list[str]:
+    if block is None:
+        return []
+    return [f"  {label} {block.length} bytes:", *(f"  {t}" for t in _cell_text(block.cells))]
 
 
 def _cell_text(cells: tuple[Cell, ...]) -> list[str]:

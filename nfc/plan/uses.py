@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nfc.plan.cells import Cell
-from nfc.plan.plan import Action, Append, Edit, Emit, Encap, Rule, SetBits, SetMeta, Store
+from nfc.plan.plan import (
+    Action,
+    Edit,
+    Emit,
+    Encap,
+    Rebuild,
+    Resize,
+    Rule,
+    SetBits,
+    SetMeta,
+    Store,
+)
 from nfc.plan.values import Load, Region, Value, walk
 
 
@@ -16,8 +27,10 @@ def edit_values(edit: Edit) -> list[Value]:
             return [value]
         case Store(_, region, _, _, cells):
             return _cell_values(cells, region)
-        case Append(_, _, cells):
-            return _cell_values(cells, None)
+        case Resize(_, _, _, _, block):
+            return _cell_values(block.cells, None) if block else []
+        case Rebuild():
+            return [v for block in edit.blocks for v in _cell_values(block.cells, None)]
         case Emit(_, _, _, _, fields):
             return [f.value for f in fields]
 

@@ -9,10 +9,12 @@ from nfc.sema.hooks import HOOKS, VERDICTS, Hook
 from nfc.sema.scope import Scope
 from nfc.syntax import tree
 from nfc.syntax.diagnostics import nearest
+from nfc.syntax.source import Span
 
 # linux/rtnetlink.h, RT_TABLE_*
 TABLES = {"default": 253, "main": 254, "local": 255}
 MAX_SEGMENTS = 16
+MAX_ADDED_SIZE = 272  # bytes of TLVs that a rule builds: the largest one, and some
 MAX_ENCAP_SIZE = 320  # bytes of SRH to push: it is made on the 512-byte stack
 
 
@@ -66,7 +68,7 @@ def _rule(rule: tree.Rule, checker: Checker, hook: Hook, scope: Scope) -> typed.
     verdicts: list[tree.Verdict] = []
     seen: dict[object, int] = {}
     for statement in rule.body:
-        if isinstance(statement, tree.Set | tree.Add | tree.Emit):
+        if isinstance(statement, tree.Edit):
             if verdicts:
                 scope.diagnostics.error(statement.span, "a rule ends with its verdict")
             edit = _edit(statement, checker, hook, scope, seen)
@@ -85,6 +87,7 @@ def _rule(rule: tree.Rule, checker: Checker, hook: Hook, scope: Scope) -> typed.
     for extra in verdicts[1:]:
         scope.diagnostics.error(extra.span, "a rule has one verdict; this is a second one")
     verdict = _verdict(verdicts[0], checker, hook, scope)
+    _check_built(rule, edits, scope)
     if isinstance(verdict, typed.Drop):
         for edit in edits:
             if not isinstance(edit, typed.Emit):
@@ -94,11 +97,22 @@ def _rule(rule: tree.Rule, checker: Checker, hook: Hook, scope: Scope) -> typed.
     return typed.Rule(rule.span, guard, tuple(edits), verdict)
 
 
+def _check_built(rule: tree.Rule, edits: list[typed.Edit], scope: Scope) -> None:
+    """TLVs that a rule builds are made on the stack before any goes into the packet."""
+    size = sum(e.value.tlv.size for e in edits if isinstance(e, typed.AddTlv | typed.ReplaceTlv))
+    if size > MAX_ADDED_SIZE:
+        scope.diagnostics.error(
+            rule.span,
+            f"this rule builds {size} bytes of TLVs; a program has room for {MAX_ADDED_SIZE}",
+            "a BPF program has 512 bytes of stack (Linux, MAX_BPF_STACK)",
+        )
+
+
 # ---- edits ----------------------------------------------------------------------------------
 
 
 def _edit(
-    statement: tree.Set | tree.Add | tree.Emit,
+    statement: tree.Edit,
     checker: Checker,
     hook: Hook,
     scope: Scope,
@@ -115,10 +129,58 @@ def _edit(
             "endpoint functions can",
         )
         return None
-    if isinstance(statement, tree.Add):
-        value = tlv_value(statement.tlv, checker, scope)
-        return None if value is None else typed.AddTlv(statement.span, value)
-    return _set(statement, checker, scope, seen)
+    match statement:
+        case tree.Set():
+            return _set(statement, checker, scope, seen)
+        case tree.Add(span, wanted, position):
+            value = tlv_value(wanted, checker, scope)
+            anchor = None
+            if position is not None and position.anchor is not None:
+                anchor = checker.tlv(position.anchor)
+                if anchor is None:
+                    return None
+            where = position.where if position else "last"
+            return None if value is None else typed.AddTlv(span, value, where, anchor)
+        case tree.Remove(span, name):
+            tlv = checker.tlv(name)
+            if tlv is None or not _fate(tlv, span, "remove", scope, seen):
+                return None
+            return typed.RemoveTlv(span, tlv)
+        case tree.Replace(span, name, wanted):
+            tlv = checker.tlv(name)
+            value = tlv_value(wanted, checker, scope)
+            if tlv is None or value is None or not _fate(tlv, span, "replace", scope, seen):
+                return None
+            return typed.ReplaceTlv(span, tlv, value)
+        case tree.RemoveAll(span, name):
+            tlv = scope.tlvs.get(name.text)
+            if tlv is None:
+                _no_tlv(name, scope)
+                return None
+            if not _fate(tlv, span, "remove all", scope, seen):
+                return None
+            return typed.RemoveAll(span, tlv)
+
+
+def _fate(tlv: typed.Tlv, span: Span, what: str, scope: Scope, seen: dict[object, int]) -> bool:
+    """Whether a TLV that goes is not edited otherwise in the rule; an error if it is."""
+    for key, line in seen.items():
+        if isinstance(key, tuple) and key[0] == tlv.name:
+            scope.diagnostics.error(
+                span, f"this would {what} {tlv.name}, which line {line} edits already"
+            )
+            return False
+    seen[tlv.name, None] = span.line
+    return True
+
+
+def _no_tlv(name: tree.Ident, scope: Scope) -> None:
+    if not scope.excused(name.text):
+        scope.diagnostics.error(
+            name.span,
+            f"there is no TLV '{name.text}'",
+            nearest(name.text, scope.tlvs) or "declare it with tlv, or use a file that does",
+        )
 
 
 def _set_meta(
@@ -216,6 +278,11 @@ def _set(
         if tlv is None or target is None:
             return None
         key = (tlv.name, target.name)
+        if (tlv.name, None) in seen:
+            scope.diagnostics.error(
+                statement.span, f"line {seen[tlv.name, None]} takes this TLV out of the packet"
+            )
+            return None
         value = checker.check(statement.value, target.type)
         if value is not None:
             edit = typed.SetTlv(statement.span, tlv, target, value)
@@ -252,13 +319,7 @@ def tlv_value(item: tree.TlvValue, checker: Checker, scope: Scope) -> typed.TlvV
     """A TLV to be built, with its defaults filled in, or None after an error."""
     tlv = scope.tlvs.get(item.tlv.text)
     if tlv is None:
-        if scope.excused(item.tlv.text):
-            return None
-        scope.diagnostics.error(
-            item.tlv.span,
-            f"there is no TLV '{item.tlv.text}'",
-            nearest(item.tlv.text, scope.tlvs) or "declare it with tlv, or use a file that does",
-        )
+        _no_tlv(item.tlv, scope)
         return None
     by_name = {f.name: f.type for f in tlv.fields if f.name is not None}
     given = _assignments(item.fields, by_name, tlv.name, checker, scope)

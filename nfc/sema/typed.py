@@ -231,9 +231,36 @@ class SetTlv:
 
 @dataclass(frozen=True)
 class AddTlv:
-    """`add TLV { … }`: behind the last TLV."""
+    """`add TLV { … }`: `where` is first, last, before or after; the latter two name a bound TLV."""
 
     span: Span
+    value: TlvValue
+    where: str
+    anchor: Tlv | None
+
+
+@dataclass(frozen=True)
+class RemoveTlv:
+    """`remove x`: the TLV that the guard has bound."""
+
+    span: Span
+    tlv: Tlv
+
+
+@dataclass(frozen=True)
+class RemoveAll:
+    """`remove all TLV`: every TLV of that type, however long."""
+
+    span: Span
+    tlv: Tlv
+
+
+@dataclass(frozen=True)
+class ReplaceTlv:
+    """`replace x with TLV { … }`: in the bound TLV's place."""
+
+    span: Span
+    tlv: Tlv
     value: TlvValue
 
 
@@ -246,7 +273,7 @@ class Emit:
     values: tuple[Expr, ...]
 
 
-Edit = SetHeader | SetMeta | SetTlv | AddTlv | Emit
+Edit = SetHeader | SetMeta | SetTlv | AddTlv | RemoveTlv | RemoveAll | ReplaceTlv | Emit
 
 
 @dataclass(frozen=True)

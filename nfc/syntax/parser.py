@@ -169,7 +169,8 @@ def _accepted(chunk: list[Token], stop: Token) -> set[str]:
 
 
 _STATEMENT_STARTS = {
-    "when", "otherwise", "set", "add", "emit", "forward", "decap", "encap", "drop",
+    "when", "otherwise", "set", "add", "remove", "replace", "emit",
+    "forward", "decap", "encap", "drop",
 }  # fmt: skip
 
 # What to call the grammar's tokens when one of them was expected.
@@ -356,11 +357,21 @@ class _Builder(Transformer[Token, Any]):
     def set(self, meta: Meta, c: list[Any]) -> tree.Set:
         return tree.Set(self._at(meta), c[0], c[1])
 
-    def position(self, meta: Meta, c: list[Any]) -> str:
-        return str(c[0])
+    def position(self, meta: Meta, c: list[Any]) -> tree.Position:
+        anchor = self._ident(c[1]) if len(c) > 1 else None
+        return tree.Position(self._at(meta), str(c[0]), anchor)
+
+    def remove(self, meta: Meta, c: list[Any]) -> tree.Remove:
+        return tree.Remove(self._at(meta), self._ident(c[0]))
+
+    def remove_all(self, meta: Meta, c: list[Any]) -> tree.RemoveAll:
+        return tree.RemoveAll(self._at(meta), self._ident(c[0]))
+
+    def replace(self, meta: Meta, c: list[Any]) -> tree.Replace:
+        return tree.Replace(self._at(meta), self._ident(c[0]), c[1])
 
     def add(self, meta: Meta, c: list[Any]) -> tree.Add:
-        return tree.Add(self._at(meta), c[0], c[1] or "last")
+        return tree.Add(self._at(meta), c[0], c[1])
 
     def emit(self, meta: Meta, c: list[Any]) -> tree.Emit:
         return tree.Emit(self._at(meta), self._ident(c[0]), _present(c[1:]))

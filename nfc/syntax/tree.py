@@ -191,11 +191,41 @@ class Set(Node):
 
 
 @dataclass(frozen=True)
+class Position(Node):
+    """Where a TLV is added: `first`, `last`, `before x`, `after x`."""
+
+    where: str
+    anchor: Ident | None
+
+
+@dataclass(frozen=True)
 class Add(Node):
-    """`add TLV { … } first|last`."""
+    """`add TLV { … } first|last|before x|after x`; None is last."""
 
     tlv: TlvValue
-    position: str
+    position: Position | None
+
+
+@dataclass(frozen=True)
+class Remove(Node):
+    """`remove x`: a bound TLV."""
+
+    tlv: Ident
+
+
+@dataclass(frozen=True)
+class RemoveAll(Node):
+    """`remove all TLV`: all of a type."""
+
+    tlv: Ident
+
+
+@dataclass(frozen=True)
+class Replace(Node):
+    """`replace x with TLV { … }`."""
+
+    old: Ident
+    new: TlvValue
 
 
 @dataclass(frozen=True)
@@ -253,7 +283,8 @@ class Drop(Node):
 
 
 Verdict = Forward | ForwardVia | ForwardTable | DecapTable | Encap | Drop
-Statement = Set | Add | Emit | Verdict
+Edit = Set | Add | Remove | RemoveAll | Replace | Emit
+Statement = Edit | Verdict
 
 
 # ---- items ----------------------------------------------------------------------------------

@@ -31,6 +31,9 @@ PAYLOAD = b"what the user sent"
 @pytest.fixture(scope="module")
 def net() -> Iterator[Chain]:
     with chain("h1", "r1", "h2") as built:
+        # Room for the largest SRH.
+        for node, device in (("h1", "eth0"), ("r1", "eth0"), ("r1", "eth1"), ("h2", "eth0")):
+            built.lab.execute(node, ["ip", "link", "set", device, "mtu", "4000"])
         yield built
 
 
@@ -158,6 +161,119 @@ CASES = {
         + does("add A {} add B { y = srh.tag + 1 }"),
         query(tag=1),
         answer([tlv(200, b"\x07"), tlv(201, b"\x00\x02")], tag=1),
+    ),
+}
+
+
+TLVS = "tlv A = 200 { x: u8 = 7 } tlv B = 201 { y: u16 } tlv C = 202 { z: ipv6 }"
+
+
+def a(x: int) -> AnyTLV:
+    return tlv(200, bytes([x]))
+
+
+def b(y: int) -> AnyTLV:
+    return tlv(201, y.to_bytes(2, "big"))
+
+
+def c(last: int) -> AnyTLV:
+    return tlv(202, bytes(15) + bytes([last]))
+
+
+def edits(guard: str, edit: str) -> str:
+    return f"{TLVS} endpoint f {{ when {guard} {{ {edit} forward }} otherwise drop }}"
+
+
+PAD = tlv(4, bytes(1))  # three bytes of padding
+
+CASES |= {
+    "add first": Case(edits("srh has B", "add A {} first"), query([b(1)]), answer([a(7), b(1)])),
+    "add first to none": Case(TLVS + does("add A {} first"), query(), answer([a(7)])),
+    "add first and last": Case(
+        TLVS + does("add C { z = ::5 } add A { x = 1 } first add A { x = 2 } first"),
+        query([b(1)]),
+        answer([a(1), a(2), b(1), c(5)]),
+    ),
+    "add before": Case(
+        edits("srh has B as b", "add A {} before b"),
+        query([c(1), b(1), c(2)]),
+        answer([c(1), a(7), b(1), c(2)]),
+    ),
+    "add after": Case(
+        edits("srh has B as b", "add A {} after b"),
+        query([c(1), b(1), c(2)]),
+        answer([c(1), b(1), a(7), c(2)]),
+    ),
+    "add around": Case(
+        edits(
+            "srh has B as b", "add A { x = 1 } after b add A { x = 2 } before b set b.y = b.y + 1"
+        ),
+        query([b(1)]),
+        answer([a(2), b(2), a(1)]),
+    ),
+    "add after the last": Case(
+        edits("srh has B as b", "add A {} after b add C { z = ::1 }"),
+        query([b(1)]),
+        answer([b(1), a(7), c(1)]),
+    ),
+    "remove": Case(
+        edits("srh has B as b", "remove b"), query([a(1), b(1), c(1)]), answer([a(1), c(1)])
+    ),
+    "remove the first of two": Case(
+        edits("srh has B as b", "remove b"), query([b(1), a(1), b(2)]), answer([a(1), b(2)])
+    ),
+    "remove the only one": Case(edits("srh has B as b", "remove b"), query([b(1)]), answer()),
+    "remove all": Case(
+        TLVS + does("remove all B"),
+        query([b(1), a(1), b(2), b(3), c(1), b(4)]),
+        answer([a(1), c(1)]),
+    ),
+    "remove all of none": Case(TLVS + does("remove all B"), query([a(1)]), answer([a(1)])),
+    "replace by a longer one": Case(
+        edits("srh has A as a", "replace a with C { z = ::9 }"),
+        query([b(1), a(1), b(2)]),
+        answer([b(1), c(9), b(2)]),
+    ),
+    "replace by a shorter one": Case(
+        edits("srh has C as c", "replace c with A { x = 9 }"),
+        query([b(1), c(1), b(2)]),
+        answer([b(1), a(9), b(2)]),
+    ),
+    "replace and put around": Case(
+        edits(
+            "srh has C as c",
+            "replace c with A { x = 2 } add A { x = 1 } before c add A { x = 3 } after c",
+        ),
+        query([b(1), c(1), b(2)]),
+        answer([b(1), a(1), a(2), a(3), b(2)]),
+    ),
+    "a TLV's value moves to another": Case(
+        edits("srh has B as b and srh has A as a", "remove b replace a with B { y = b.y + a.x }"),
+        query([b(5), a(3)]),
+        answer([b(8)]),
+    ),
+    "padding between goes": Case(
+        TLVS + does("add A {}"), query([b(1), PAD, b(2), PAD]), answer([b(1), b(2), a(7)])
+    ),
+    "padding first goes": Case(TLVS + does("add A {}"), query([PAD, b(1)]), answer([b(1), a(7)])),
+    "only padding": Case(
+        TLVS + does("add B { y = 3 }"), query([tlv(4, bytes(14))]), answer([b(3)])
+    ),
+    "thirty-one TLVs": Case(
+        TLVS + does("remove all B add A {} first"),
+        query([b(1), c(1)] * 15),
+        answer([a(7), *[c(1)] * 15]),
+    ),
+    "too many TLVs": Case(TLVS + does("remove all B"), query([b(1)] * 40), None),
+    "no room for more": Case(
+        TLVS + does("add C { z = ::1 }"),
+        query([*[tlv(9, bytes(246))] * 8, tlv(9, bytes(14))]),
+        None,
+    ),
+    "room for just that": Case(
+        TLVS + does("add C { z = ::1 }"),
+        query([tlv(9, bytes(246))] * 8, pad=False),
+        answer([*[tlv(9, bytes(246))] * 8, c(1)]),
     ),
 }
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nfc.plan.passes.append import append
 from nfc.plan.passes.merge import merge
+from nfc.plan.passes.rebuild import rebuild
 from nfc.plan.plan import Plan
 
 PASSES: tuple[tuple[str, Callable[[Plan], Plan]], ...] = (
     ("merge", merge),
-    ("append", append),
+    ("rebuild", rebuild),
 )
 
 
