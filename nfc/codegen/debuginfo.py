@@ -10,6 +10,14 @@ from llvmlite import ir
 from nfc import __version__
 from nfc.syntax.source import Source
 
+# What our programs use of struct __sk_buff, and its size (uapi/linux/bpf.h): a declaration
+# without a definition makes the verifier note that it cannot tell the argument's size.
+SK_BUFF = (
+    ("len", 0), ("mark", 8), ("priority", 32), ("ingress_ifindex", 36), ("hash", 68),
+    ("data", 76), ("data_end", 80),
+)  # fmt: skip
+SK_BUFF_SIZE = 192
+
 
 class DebugInfo:
     """Metadata nodes of one module, made on demand.
@@ -172,17 +180,9 @@ class DebugInfo:
 
     def function(self, function: ir.Function, line: int) -> Any:
         """Give a function `int f(struct __sk_buff *skb)` its type; returns the scope for lines."""
-        context = self.pointer(
-            self._node(
-                "DICompositeType",
-                {
-                    "tag": ir.DIToken("DW_TAG_structure_type"),
-                    "name": "__sk_buff",
-                    "file": self.file,
-                    "flags": ir.DIToken("DIFlagFwdDecl"),
-                },
-            )
-        )
+        u32 = self.integer("unsigned int", 32)
+        fields = [(name, u32, offset, 4) for name, offset in SK_BUFF]
+        context = self.pointer(self.struct("__sk_buff", fields, SK_BUFF_SIZE))
         types = self.module.add_metadata([self.integer("int", 32), context])
         signature = self._node("DISubroutineType", {"types": types})
         arguments: list[Any] = []

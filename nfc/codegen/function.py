@@ -44,7 +44,8 @@ I1 = ir.IntType(1)
 SKB_DATA, SKB_DATA_END = 76, 80
 # uapi/linux/bpf.h: enum bpf_ret_code, enum bpf_lwt_encap_mode
 BPF_OK, BPF_DROP, BPF_REDIRECT = 0, 2, 7
-BPF_LWT_ENCAP_SEG6 = 0
+BPF_LWT_ENCAP_SEG6, BPF_LWT_ENCAP_SEG6_INLINE = 0, 1
+END_B6, END_B6_ENCAP = 9, 10  # SEG6_LOCAL_ACTION_*, uapi/linux/seg6_local.h
 
 
 @dataclass
@@ -508,15 +509,18 @@ class FunctionEmitter:
                     return BPF_REDIRECT
 
                 return act
-            case p.Encap(_, length, cells):
+            case p.Encap(_, inline, length, cells):
                 srh = self.stack(length)
                 fill(self.b, srh, cells, 0, evaluator, None, 0)
+
+                if self.plan.hook == "endpoint":
+                    return lambda: self._bind(srh, length, inline=inline)
 
                 def push() -> int:
                     result = self.call(
                         h.PUSH_ENCAP,
                         self.context,
-                        number(BPF_LWT_ENCAP_SEG6),
+                        number(BPF_LWT_ENCAP_SEG6_INLINE if inline else BPF_LWT_ENCAP_SEG6),
                         srh,
                         number(length),
                     )
@@ -527,6 +531,13 @@ class FunctionEmitter:
                     return BPF_OK
 
                 return push
+
+    def _bind(self, srh: ir.Value, length: int, *, inline: bool) -> int:
+        """End.B6 and End.B6.Encaps: the action looks the new destination up."""
+        action = number(END_B6 if inline else END_B6_ENCAP)
+        result = self.call(h.SEG6_ACTION, self.context, action, srh, number(length))
+        self.succeeded(result, "encap_failed")
+        return BPF_REDIRECT
 
 
 def _writes_srh(edit: p.Edit) -> bool:

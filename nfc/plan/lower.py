@@ -175,10 +175,20 @@ class _Lowering:
             case typed.DecapTable(_, table):
                 return Action(line, END_DT6, "End.DT6 table", Imm(32, table))
             case typed.Encap(_, segments, tlvs):
-                return self.encap(line, segments, tlvs)
+                return self.encap(line, [self.value(s) for s in segments], tlvs, inline=False)
+            case typed.Insert(_, segments, tlvs):
+                # The kernel puts the packet's destination there (seg6_do_srh_inline,
+                # net/ipv6/seg6_iptunnel.c).
+                route = [*(self.value(s) for s in segments), Imm(128, 0)]
+                return self.encap(line, route, tlvs, inline=True)
 
     def encap(
-        self, line: int, segments: Sequence[typed.Expr], tlvs: Sequence[typed.TlvValue]
+        self,
+        line: int,
+        segments: Sequence[Value],
+        tlvs: Sequence[typed.TlvValue],
+        *,
+        inline: bool,
     ) -> Encap:
         """The SRH of RFC 8754, section 2; the kernel fills in the next header."""
         count = len(segments)
@@ -188,14 +198,14 @@ class _Lowering:
         pieces = [Piece(0, 64, Imm(64, int.from_bytes(fixed, "big")))]
         # The segment list is written last segment first.
         for i, segment in enumerate(reversed(segments)):
-            pieces.append(Piece(64 + 128 * i, 128, self.value(segment)))
+            pieces.append(Piece(64 + 128 * i, 128, segment))
         at = 8 + 16 * count
         for tlv in tlvs:
             pieces += self.tlv(tlv, at * 8)
             at += tlv.tlv.size
         if length > used:
             pieces += pad(used * 8, length - used)
-        return Encap(line, length, cells(pieces))
+        return Encap(line, inline, length, cells(pieces))
 
     def block(self, value: typed.TlvValue) -> Block:
         """A TLV to be built."""

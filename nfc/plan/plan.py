@@ -159,9 +159,11 @@ class Action:
 
 @dataclass(frozen=True)
 class Encap:
-    """bpf_lwt_push_encap of a whole SRH of `length` bytes, then a new route lookup."""
+    """Add a whole SRH of `length` bytes, `inline` in the packet's own header or in a new outer
+    one: bpf_lwt_push_encap at transit hooks, bpf_lwt_seg6_action at the endpoint."""
 
     line: int
+    inline: bool
     length: int
     cells: tuple[Cell, ...]
 
@@ -264,8 +266,9 @@ def _verdict_text(verdict: Verdict) -> list[str]:
             return ["drop" if code == 2 else "forward"]
         case Action(_, _, name, argument):
             return [f"{name} {argument}"]
-        case Encap(_, length, cells):
-            return [f"encap with an SRH of {length} bytes", *_cell_text(cells)]
+        case Encap(_, inline, length, cells):
+            what = "insert" if inline else "encap with"
+            return [f"{what} an SRH of {length} bytes", *_cell_text(cells)]
 
 
 def _block_text(label: str, block: Block | None) -> list[str]:

@@ -51,7 +51,7 @@ def body_values(rule: Rule) -> list[Value]:
     match rule.verdict:
         case Action(_, _, _, argument):
             top.append(argument)
-        case Encap(_, _, cells):
+        case Encap(_, _, _, cells):
             top += _cell_values(cells, None)
     return [part for value in top for part in walk(value)]
 

@@ -383,7 +383,7 @@ def _verdict(
         case tree.DecapTable(span, table):
             number = _table(table, scope)
             return None if number is None else typed.DecapTable(span, number)
-        case tree.Encap():
+        case tree.Encap() | tree.Insert():
             return _encap(verdict, checker, scope)
 
 
@@ -410,7 +410,9 @@ def _table(table: tree.Table, scope: Scope) -> int | None:
     return number
 
 
-def _encap(verdict: tree.Encap, checker: Checker, scope: Scope) -> typed.Encap | None:
+def _encap(
+    verdict: tree.Encap | tree.Insert, checker: Checker, scope: Scope
+) -> typed.Encap | typed.Insert | None:
     segments = [checker.check(s, types.Ipv6()) for s in verdict.segments]
     tlvs = [tlv_value(t, checker, scope) for t in verdict.tlvs]
     if any(s is None for s in segments) or any(t is None for t in tlvs):
@@ -420,12 +422,14 @@ def _encap(verdict: tree.Encap, checker: Checker, scope: Scope) -> typed.Encap |
             verdict.span, f"{len(segments)} segments are more than the {MAX_SEGMENTS} possible here"
         )
         return None
-    encap = typed.Encap(
+    inserts = isinstance(verdict, tree.Insert)
+    encap = (typed.Insert if inserts else typed.Encap)(
         verdict.span,
         tuple(s for s in segments if s is not None),
         tuple(t for t in tlvs if t is not None),
     )
-    size = 8 + 16 * len(encap.segments) + sum(t.tlv.size for t in encap.tlvs)
+    count = len(encap.segments) + inserts  # an inserted SRH ends with the packet's destination
+    size = 8 + 16 * count + sum(t.tlv.size for t in encap.tlvs)
     if size > MAX_ENCAP_SIZE:
         scope.diagnostics.error(
             verdict.span,

@@ -7,6 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# How each verdict is written, and the behaviour of RFC 8986 that it is (in an endpoint; encap and
+# insert of a transit function are H.Encaps and H.Insert).
+VERDICTS = {
+    "Forward": ("forward", "End"),
+    "ForwardVia": ("forward via", "End.X"),
+    "ForwardTable": ("forward to table", "End.T"),
+    "DecapTable": ("decap to table", "End.DT6"),
+    "Encap": ("encap segments", "End.B6.Encaps"),
+    "Insert": ("insert segments", "End.B6"),
+    "Drop": ("drop", ""),
+}
+
 
 @dataclass(frozen=True)
 class Hook:
@@ -32,14 +44,14 @@ HOOKS = {
     "endpoint": Hook(
         "endpoint",
         "a seg6local route with action End.BPF",
-        frozenset({"Forward", "ForwardVia", "ForwardTable", "DecapTable", "Drop"}),
+        frozenset(VERDICTS),
         srh=True,
         edits=True,
     ),
     "in": Hook(
         "in",
         "a route's input, on packets that the router forwards",
-        frozenset({"Forward", "Encap", "Drop"}),
+        frozenset({"Forward", "Encap", "Insert", "Drop"}),
         srh=False,
         edits=False,
     ),
@@ -51,14 +63,4 @@ HOOKS = {
         srh=False,
         edits=False,
     ),
-}
-
-# How each verdict is written, and the behaviour of RFC 8986 that it is.
-VERDICTS = {
-    "Forward": ("forward", "End"),
-    "ForwardVia": ("forward via", "End.X"),
-    "ForwardTable": ("forward to table", "End.T"),
-    "DecapTable": ("decap to table", "End.DT6"),
-    "Encap": ("encap segments", "H.Encaps"),
-    "Drop": ("drop", ""),
 }

@@ -317,13 +317,22 @@ class Encap:
 
 
 @dataclass(frozen=True)
+class Insert:
+    """An SRH put into the packet; segments in travel order, the packet's destination after them."""
+
+    span: Span
+    segments: tuple[Expr, ...]
+    tlvs: tuple[TlvValue, ...]
+
+
+@dataclass(frozen=True)
 class Drop:
     """Discard."""
 
     span: Span
 
 
-Verdict = Forward | ForwardVia | ForwardTable | DecapTable | Encap | Drop
+Verdict = Forward | ForwardVia | ForwardTable | DecapTable | Encap | Insert | Drop
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ def _accepted(chunk: list[Token], stop: Token) -> set[str]:
 
 _STATEMENT_STARTS = {
     "when", "otherwise", "set", "add", "remove", "replace", "emit",
-    "forward", "decap", "encap", "drop",
+    "forward", "decap", "encap", "insert", "drop",
 }  # fmt: skip
 
 # What to call the grammar's tokens when one of them was expected.
@@ -249,6 +249,14 @@ def _expected(expected: set[str], keywords: dict[str, str]) -> str:
 
 def _present(children: list[Any]) -> tuple[Any, ...]:
     return tuple(c for c in children if c is not None)
+
+
+def _segments_and_tlvs(
+    children: list[Any],
+) -> tuple[tuple[tree.Expr, ...], tuple[tree.TlvValue, ...]]:
+    parts = _present(children)
+    tlvs = tuple(p for p in parts if isinstance(p, tree.TlvValue))
+    return tuple(p for p in parts if not isinstance(p, tree.TlvValue)), tlvs
 
 
 @v_args(meta=True)
@@ -392,10 +400,10 @@ class _Builder(Transformer[Token, Any]):
         return tree.DecapTable(self._at(meta), c[0])
 
     def encap(self, meta: Meta, c: list[Any]) -> tree.Encap:
-        parts = _present(c)
-        tlvs = tuple(p for p in parts if isinstance(p, tree.TlvValue))
-        segments = tuple(p for p in parts if not isinstance(p, tree.TlvValue))
-        return tree.Encap(self._at(meta), segments, tlvs)
+        return tree.Encap(self._at(meta), *_segments_and_tlvs(c))
+
+    def insert(self, meta: Meta, c: list[Any]) -> tree.Insert:
+        return tree.Insert(self._at(meta), *_segments_and_tlvs(c))
 
     def drop(self, meta: Meta, c: list[Any]) -> tree.Drop:
         return tree.Drop(self._at(meta))

@@ -278,11 +278,19 @@ class Encap(Node):
 
 
 @dataclass(frozen=True)
+class Insert(Node):
+    """An SRH in the packet itself (H.Insert); segments in travel order, its destination last."""
+
+    segments: tuple[Expr, ...]
+    tlvs: tuple[TlvValue, ...]
+
+
+@dataclass(frozen=True)
 class Drop(Node):
     """Discard the packet."""
 
 
-Verdict = Forward | ForwardVia | ForwardTable | DecapTable | Encap | Drop
+Verdict = Forward | ForwardVia | ForwardTable | DecapTable | Encap | Insert | Drop
 Edit = Set | Add | Remove | RemoveAll | Replace | Emit
 Statement = Edit | Verdict
 

@@ -18,7 +18,7 @@ from nfc.deploy.state import open_store
 from nfc.deploy.status import Status, read_status
 from nfc.lab import Chain, chain
 from nfc.observe.events import read_events
-from nfc.packet import Packet, diff, ip, packet, srh, tlv, udp
+from nfc.packet import Packet, decode, diff, ip, packet, srh, tlv, udp
 from nfc.packet.tlvs import AnyTLV
 
 pytestmark = pytest.mark.kernel
@@ -325,3 +325,64 @@ def test_metadata_in_an_event(net: Chain, tmp_path: Path) -> None:
     assert event["last"] == H2
     index = net.lab.run("r1", __import__("socket").if_nametoindex, "eth0")
     assert event["ingress"] == index
+
+
+# ---- new headers ----------------------------------------------------------------------------
+
+
+def test_insert_at_an_endpoint(net: Chain, tmp_path: Path) -> None:
+    """End.B6: another SRH before the one that is there, which ends with the packet's own next
+    segment."""
+    put(
+        net,
+        tmp_path,
+        TLVS + "endpoint f { otherwise insert segments [fd00:2::2, fd00:2::3] with A {} }",
+    )
+    sent = query([b(1)], tag=7)
+    (got,) = through(net, sent)
+    original = answer([b(1)], tag=7)
+    expected = packet(
+        ip(H1, H2, hop_limit=63),
+        srh([H2, "fd00:2::3", H2], left=2, tlvs=[a(7)], next_header=43),
+        original[40:],
+    )
+    assert got == bytes(expected), diff(bytes(expected), got)
+
+
+def test_encap_at_an_endpoint(net: Chain, tmp_path: Path) -> None:
+    """End.B6.Encaps: a new outer header."""
+    put(
+        net,
+        tmp_path,
+        TLVS + "endpoint f { otherwise encap segments [fd00:2::2, fd00:2::3] with C {} }",
+    )
+    (got,) = through(net, query([b(1)], tag=7))
+    outer = decode(got)
+    assert outer.srh is not None
+    inside = bytearray(answer([b(1)], tag=7))
+    inside[7] = got[-len(inside) + 7]  # who pays the hop is the kernel's choice
+    expected = packet(
+        ip(str(outer.ip.src), H2, hop_limit=outer.ip.hop_limit),
+        srh([H2, "fd00:2::3"], left=1, tlvs=[c(0)], next_header=41),
+        bytes(inside),
+    )
+    assert got == bytes(expected), diff(bytes(expected), got)
+
+
+def test_insert_in_transit(net: Chain, tmp_path: Path) -> None:
+    """H.Insert: the packet gets an SRH of its own."""
+    path = tmp_path / "program.nf"
+    path.write_text(
+        TLVS + "transit f at in { when packet.mark == 0 { insert segments [fd00:2::3] with A {} }"
+        " otherwise forward }"
+    )
+    deploy(Request(path, "fd00:2::/64", "eth1", netns=net.lab.name("r1")))
+    net.lab.address("h2", "eth0", "fd00:2::3/64")
+    sent = packet(ip(H1, H2), udp(4000, 5000), PAYLOAD)
+    (got,) = through(net, sent)
+    expected = packet(
+        ip(H1, "fd00:2::3", hop_limit=decode(got).ip.hop_limit),
+        srh(["fd00:2::3", H2], left=1, tlvs=[a(7)], next_header=17),
+        bytes(sent)[40:],
+    )
+    assert got == bytes(expected), diff(bytes(expected), got)
