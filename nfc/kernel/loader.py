@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
 from typing import Self
 
+from nfc.bpf.link import link
 from nfc.bpf.object import DataSection, MapDef, Object
 from nfc.errors import KernelError, PrivilegeError
 from nfc.kernel import maps as bpf_maps
 from nfc.kernel import syscall
-from nfc.kernel.link import Linked, link
+from nfc.kernel.fill import Filled, fill
 from nfc.kernel.maps import Map
 from nfc.kernel.programs import PROG_TYPES, ProgInfo, info
 from nfc.kernel.syscall import Fd
@@ -91,9 +92,8 @@ def load(
             made[definition.name] = undo.enter_context(_map(definition, reuse_maps, btf))
         for section in obj.data:
             made[section.name] = undo.enter_context(_data_map(section, reuse_maps))
-        data_names = {section.name for section in obj.data}
         fds = {key: one.fd.fileno() for key, one in made.items()}
-        linked = link(obj, program, fds, {k: v for k, v in fds.items() if k in data_names})
+        linked = fill(link(obj, program), fds)
         fd, text = _prog_load(linked, kind, name or program, obj.license, btf, log)
         undo.pop_all()
         if btf is not None:
@@ -155,7 +155,7 @@ def _load_btf(raw: bytes) -> Fd:
 
 
 def _prog_load(
-    linked: Linked, kind: int, name: str, license: str, btf: Fd | None, level: int
+    linked: Filled, kind: int, name: str, license: str, btf: Fd | None, level: int
 ) -> tuple[Fd, str]:
     code = syscall.buffer_of(linked.code)
     gpl = syscall.buffer_of(license.encode() + b"\0")

@@ -23,7 +23,8 @@ from nfc.bpf.object import (
     RelocationKind,
 )
 from nfc.errors import KernelError, NfcError, ObjectError
-from nfc.kernel import features, link, maps, programs, verifier_log
+from nfc.kernel import features, maps, programs, verifier_log
+from nfc.kernel.fill import fill
 from nfc.kernel.loader import load
 from nfc.kernel.maps import Map, index_key
 
@@ -48,7 +49,7 @@ def reading_data(section: str, addend: int) -> Program:
 
 def calling() -> Object:
     """main gives inner() + 1; inner gives 41."""
-    main = asm.insn(0x85, 0, 0, imm=-1) + asm.insn(0x07, 0, imm=1) + asm.EXIT
+    main = asm.insn(0x85, 0, 1, imm=-1) + asm.insn(0x07, 0, imm=1) + asm.EXIT
     return Object(
         (
             Program("main", "lwt_in", main, (Relocation(0, RelocationKind.CALL, "inner"),)),
@@ -207,51 +208,24 @@ class TestLoad:
         assert "unprivileged_bpf_disabled" in done.stdout
 
 
-class TestLink:
-    def test_calls_and_functions_are_laid_end_to_end(self) -> None:
-        linked = link.link(calling(), "main", {}, {})
-        assert len(linked.code) == 5 * 8
-        # From instruction 0, relative to the next one, to instruction 3.
-        assert linked.code[:8] == asm.insn(0x85, 0, 1, imm=2)
-
-    def test_recursion_ends(self) -> None:
-        again = Program(
-            "f", "s", asm.call(0) + asm.EXIT, (Relocation(0, RelocationKind.CALL, "f"),)
-        )
-        assert link.link(Object((again,)), "f", {}, {}).code[:8] == asm.insn(0x85, 0, 1, imm=-1)
-
-    def test_line_info_moves_with_its_function(self) -> None:
-        obj = calling()
-        lined = replace(
-            obj,
-            programs=tuple(
-                replace(p, raw_line_info=struct.pack("=IIII", 0, 1, 2, n << 10))
-                for n, p in enumerate(obj.programs)
-            ),
-        )
-        records = list(struct.iter_unpack("=IIII", link.link(lined, "main", {}, {}).line_info))
-        assert records == [(0, 1, 2, 0), (3, 1, 2, 1 << 10)]
-
+class TestFill:
     @pytest.mark.parametrize(
         ("relocation", "says"),
         [
             (Relocation(0, RelocationKind.MAP, "m"), "opcode"),
             (Relocation(4, RelocationKind.MAP, "m"), "outside"),
             (Relocation(-8, RelocationKind.MAP, "m"), "outside"),
-            (Relocation(1 << 40, RelocationKind.CALL, "p"), "outside"),
+            (Relocation(1 << 40, RelocationKind.MAP, "m"), "outside"),
             (Relocation(8, RelocationKind.MAP, "none"), "not there"),
-            (Relocation(8, RelocationKind.DATA, "m"), "not there"),
             (Relocation(8, RelocationKind.DATA, "d", 1 << 31), "too far"),
-            (Relocation(8, RelocationKind.FUNC, "none"), "does not have"),
         ],
     )
     def test_a_relocation_that_does_not_fit_has_a_place(
         self, relocation: Relocation, says: str
     ) -> None:
         code = asm.mov(0, 0) + asm.ld_imm64(1) + asm.EXIT
-        obj = Object((Program("p", "s", code, (relocation,)),))
         with pytest.raises(ObjectError, match=says) as refused:
-            link.link(obj, "p", {"m": 5, "d": 6}, {"d": 6})
+            fill(Program("p", "s", code, (relocation,)), {"m": 5, "d": 6})
         assert refused.value.where.startswith("program p, byte")
 
     @given(
@@ -260,23 +234,23 @@ class TestLink:
             st.builds(
                 Relocation,
                 st.integers(-16, 80),
-                st.sampled_from(RelocationKind),
-                st.sampled_from(["p", "m", "d", "none"]),
+                st.sampled_from([RelocationKind.MAP, RelocationKind.DATA]),
+                st.sampled_from(["m", "d", "none"]),
                 st.integers(-(1 << 33), 1 << 33),
             ),
             max_size=4,
         ),
         st.binary(max_size=40),
     )
-    def test_for_every_program_linking_gives_code_or_an_object_error(
+    def test_for_every_program_filling_gives_code_or_an_object_error(
         self, code: bytes, relocations: list[Relocation], lines: bytes
     ) -> None:
         program = Program("p", "s", code, tuple(relocations), raw_line_info=lines)
         try:
-            linked = link.link(Object((program,)), "p", {"m": 5, "d": 6}, {"d": 6})
+            filled = fill(program, {"m": 5, "d": 6})
         except ObjectError:
             return
-        assert len(linked.code) == len(code)
+        assert len(filled.code) == len(code)
 
 
 def test_line_of_the_refused_instruction() -> None:
