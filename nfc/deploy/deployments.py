@@ -25,9 +25,16 @@ from typing import TYPE_CHECKING, Any
 
 from nfc.deploy import settings as params
 from nfc.deploy.places import PROGRAM, folder, generation, params_map, pin_names, remove_empty
+from nfc.deploy.recovery import (
+    installed,
+    recover,
+    recover_all,
+    remove_generation,
+    routes_there,
+    sweep,
+)
 from nfc.deploy.select import select, select_one
 from nfc.deploy.state import HERE, Record, Store, open_store
-from nfc.deploy.status import route_text
 from nfc.deploy.transaction import transaction
 from nfc.errors import KernelError, NfcError, UsageError
 from nfc.manifest import PARAMS_ACTIVE_SIZE, PARAMS_SECTION, Manifest
@@ -86,11 +93,11 @@ class Outcome:
         record = self.record
         where = "" if record.netns == HERE else f" in {record.netns}"
         what = {
-            "deployed": f"{record.name} now runs on {route_text(record.route)}{where}",
-            "replaced": f"{record.name} on {route_text(record.route)}{where} is replaced "
+            "deployed": f"{record.name} now runs on {record.route_text}{where}",
+            "replaced": f"{record.name} on {record.route_text}{where} is replaced "
             f"by generation {record.generation}",
             "set": f"{record.name} runs already; its params are set",
-            "unchanged": f"{record.name} runs already on {route_text(record.route)}{where}: "
+            "unchanged": f"{record.name} runs already on {record.route_text}{where}: "
             "nothing changed",
         }[self.change]
         return "\n".join([what, *(f"  {note}" for note in self.notes)])
@@ -169,7 +176,7 @@ def _same_place(old: Record, new: Record) -> bool:
         new.route["table"],
     ):
         raise UsageError(
-            f"{old.name} is deployed on {route_text(old.route)} already",
+            f"{old.name} is deployed on {old.route_text} already",
             hint="undeploy it first, or give this one another --name",
         )
     return False
@@ -229,10 +236,10 @@ def _place(
         transaction() as on_failure,
         load(obj, record.manifest.function, hook=record.manifest.hook) as loaded,
     ):
-        on_failure(lambda: _remove_generation(record))
+        on_failure(lambda: remove_generation(record))
         _pin_all(record, loaded)
-        netns = _netns(record.netns)
-        there = _routes_there(record)
+        netns = record.namespace
+        there = routes_there(record)
         still = old is not None and installed(old) == old.tag
         previous = old.previous if old and still else [r.to_json() for r in there]
         record = replace(record, previous=previous)
@@ -249,13 +256,13 @@ def _place(
             dev=record.route["dev"],
         )
         store.commit(record)
-    _sweep(record)
+    sweep(record)
     return record
 
 
 def _refuse_shared_route(record: Record) -> None:
     """A route has one function of ours: replacing it would take the other one off."""
-    for route in _routes_there(record):
+    for route in routes_there(record):
         for program in route.programs:
             ours = program.tag.startswith(f"nfc:{record.name}:")
             if program.tag.startswith("nfc:") and not ours:
@@ -307,25 +314,14 @@ def _pin_all(record: Record, loaded: LoadedProgram) -> None:
         pins.pin(loaded.maps[name].fd, place / pinned, replace=True)
 
 
-def _routes_there(record: Record) -> tuple[Route, ...]:
-    """The route that this record's would take the place of, if there is one."""
-    from nfc.kernel import routes
-
-    found = routes.get_routes(
-        record.route["prefix"], table=record.route["table"], netns=_netns(record.netns)
-    )
-    metric = record.route["metric"]
-    return tuple(r for r in found if metric is None or r.metric == metric)[:1]
-
-
 def _restore(record: Record, there: tuple[Route, ...], old: Record | None = None) -> None:
     """If the record's program is on the route: put back the route that stood there (with the
     program of `old`, if it had that), or remove ours if none did."""
     from nfc.kernel import pins, routes
     from nfc.kernel.encap import RouteProgram
 
-    netns = _netns(record.netns)
-    for route in _routes_there(record):
+    netns = record.namespace
+    for route in routes_there(record):
         if not any(p.tag == record.tag for p in route.programs):
             continue
         if not there:
@@ -336,58 +332,6 @@ def _restore(record: Record, there: tuple[Route, ...], old: Record | None = None
                 routes.put_route(there[0], [again], netns=netns)
         else:
             routes.put_route(there[0], netns=netns)
-
-
-def _netns(netns: str) -> str | None:
-    return None if netns == HERE else netns
-
-
-# ---- recovery -------------------------------------------------------------------------------
-
-
-def installed(record: Record) -> str | None:
-    """The tag of the program on the record's route, or None. Raises KernelError."""
-    for route in _routes_there(record):
-        for program in route.programs:
-            if program.tag.startswith("nfc:"):
-                return program.tag
-    return None
-
-
-def recover(store: Store, netns: str, name: str) -> None:
-    """Finish, or undo, what a killed command left: the route decides which."""
-    pending = store.read(netns, name, next_=True)
-    if pending is None:
-        return
-    try:
-        tag = installed(pending)
-    except KernelError:
-        tag = None  # the namespace is gone, and its routes with it
-    if tag == pending.tag:
-        store.commit(pending)
-        _sweep(pending)
-        return
-    _remove_generation(pending)
-    store.remove(netns, name, next_=True)
-
-
-def recover_all(store: Store) -> None:
-    """`recover` for every record."""
-    for netns, name in store.names():
-        recover(store, netns, name)
-
-
-def _remove_generation(record: Record) -> None:
-    shutil.rmtree(generation(record), ignore_errors=True)
-    remove_empty(record.netns, record.name)
-
-
-def _sweep(record: Record) -> None:
-    """Remove the pins of all generations of this function but the record's."""
-    with contextlib.suppress(OSError):
-        for place in folder(record.netns, record.name).iterdir():
-            if place.name != record.generation:
-                shutil.rmtree(place, ignore_errors=True)
 
 
 # ---- undeploy -------------------------------------------------------------------------------
@@ -424,7 +368,7 @@ def _undeploy(store: Store, record: Record) -> str:
     remove_empty(record.netns, record.name)
     store.remove(record.netns, record.name)
     where = "" if record.netns == HERE else f" in {record.netns}"
-    return f"{record.name} off {route_text(record.route)}{where}: {after}"
+    return f"{record.name} off {record.route_text}{where}: {after}"
 
 
 def _exists(netns: str) -> bool:

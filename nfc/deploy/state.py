@@ -5,7 +5,7 @@ a record. Records are kept where a reboot clears them (/run), as it clears route
 
 Changing a record takes two files. `NAME.next.json` says what is about to be put onto the route;
 it becomes `NAME.json` once the route has it. A command that was killed in between is finished,
-or undone, by the next one, which asks the route (see `nfc.deploy.deployments.recover`).
+or undone, by the next one, which asks the route (see `nfc.deploy.recovery`).
 """
 
 from __future__ import annotations
@@ -58,6 +58,25 @@ class Record:
     def tag(self) -> str:
         """The program's name on the route."""
         return f"nfc:{self.name}:{self.generation}"
+
+    @property
+    def namespace(self) -> str | None:
+        """The namespace as nfc.kernel takes it; None is the one that commands run in."""
+        return None if self.netns == HERE else self.netns
+
+    @property
+    def route_text(self) -> str:
+        """The route as asked for, in the words of `ip route`."""
+        route = self.route
+        parts = [str(route.get("prefix"))]
+        if route.get("via"):
+            parts.append(f"via {route['via']}")
+        parts.append(f"dev {route.get('dev')}")
+        if route.get("table") not in (None, "main"):
+            parts.append(f"table {route['table']}")
+        if route.get("metric"):
+            parts.append(f"metric {route['metric']}")
+        return " ".join(parts)
 
     def to_json(self) -> str:
         """The record as JSON text."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from nfc.deploy import settings
 from nfc.deploy.places import params_map, stats_map
+from nfc.deploy.recovery import installed, recover_all
 from nfc.deploy.select import select
 from nfc.deploy.state import HERE, Record, open_store
 from nfc.errors import KernelError
@@ -62,7 +63,7 @@ class Status:
         forced = ", forced past the check" if record.forced else ""
         lines = [
             f"{record.name} ({record.manifest.hook}): {self.state}{forced}",
-            f"  route    {route_text(record.route)}{where}",
+            f"  route    {record.route_text}{where}",
             f"  source   {record.source}, since {record.since}",
         ]
         if self.params:
@@ -83,29 +84,14 @@ class Status:
         return "\n".join(lines)
 
 
-def route_text(route: dict[str, Any]) -> str:
-    """A route as asked for, in the words of `ip route`."""
-    parts = [str(route.get("prefix"))]
-    if route.get("via"):
-        parts.append(f"via {route['via']}")
-    parts.append(f"dev {route.get('dev')}")
-    if route.get("table") not in (None, "main"):
-        parts.append(f"table {route['table']}")
-    if route.get("metric"):
-        parts.append(f"metric {route['metric']}")
-    return " ".join(parts)
-
-
 def read_status(names: list[str], netns: str | None) -> list[Status]:
     """Statuses of deployed functions: of these names, in that namespace; all if not said."""
-    from nfc.deploy.deployments import installed, recover_all
-
     with open_store() as store:
         recover_all(store)
-        return [_status(record, installed) for record in select(store, names, netns)]
+        return [_status(record) for record in select(store, names, netns)]
 
 
-def _status(record: Record, installed: Any) -> Status:
+def _status(record: Record) -> Status:
     state = "running"
     try:
         tag = installed(record)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from nfc.sema import modules, typed
+from nfc.sema.declare import declare
 from nfc.sema.functions import check_function
-from nfc.sema.scope import Scope, declare
+from nfc.sema.scope import Scope
 from nfc.syntax import tree
 from nfc.syntax.diagnostics import Diagnostics
 from nfc.syntax.parser import parse

@@ -1,0 +1,78 @@
+"""What the route says is deployed, and making records and pins agree with it.
+
+A command that was killed leaves a pending record and pins; the route decides whether its work
+is finished or undone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from typing import TYPE_CHECKING
+
+from nfc.deploy.places import folder, generation, remove_empty
+from nfc.deploy.state import Record, Store
+from nfc.errors import KernelError
+
+if TYPE_CHECKING:
+    from nfc.kernel.route import Route
+
+
+def routes_there(record: Record) -> tuple[Route, ...]:
+    """The route that the record's stands for or would take the place of, if there is one.
+
+    Raises KernelError.
+    """
+    from nfc.kernel import routes
+
+    found = routes.get_routes(
+        record.route["prefix"], table=record.route["table"], netns=record.namespace
+    )
+    metric = record.route["metric"]
+    return tuple(r for r in found if metric is None or r.metric == metric)[:1]
+
+
+def installed(record: Record) -> str | None:
+    """The tag of our program on the record's route, or None. Raises KernelError."""
+    for route in routes_there(record):
+        for program in route.programs:
+            if program.tag.startswith("nfc:"):
+                return program.tag
+    return None
+
+
+def recover(store: Store, netns: str, name: str) -> None:
+    """Finish, or undo, what a killed command left: the route decides which."""
+    pending = store.read(netns, name, next_=True)
+    if pending is None:
+        return
+    try:
+        tag = installed(pending)
+    except KernelError:
+        tag = None  # the namespace is gone, and its routes with it
+    if tag == pending.tag:
+        store.commit(pending)
+        sweep(pending)
+        return
+    remove_generation(pending)
+    store.remove(netns, name, next_=True)
+
+
+def recover_all(store: Store) -> None:
+    """`recover` for every record."""
+    for netns, name in store.names():
+        recover(store, netns, name)
+
+
+def remove_generation(record: Record) -> None:
+    """Remove the pins of the record's generation."""
+    shutil.rmtree(generation(record), ignore_errors=True)
+    remove_empty(record.netns, record.name)
+
+
+def sweep(record: Record) -> None:
+    """Remove the pins of all generations of this function but the record's."""
+    with contextlib.suppress(OSError):
+        for place in folder(record.netns, record.name).iterdir():
+            if place.name != record.generation:
+                shutil.rmtree(place, ignore_errors=True)

@@ -1,0 +1,203 @@
+"""Declarations, checked and laid out: enums, consts, TLVs, params, events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nfc.sema import typed, types
+from nfc.sema.expressions import Checker
+from nfc.sema.scope import Scope
+from nfc.syntax import tree
+from nfc.syntax.diagnostics import Diagnostics
+
+MAX_TLV_SIZE = 257  # type, length, and the 255 bytes that a length byte can say
+MAX_EVENT_SIZE = 256  # bytes; a record is made on the 512-byte stack
+
+
+def declare(
+    files: Sequence[tree.File], diagnostics: Diagnostics, *, incomplete: bool = False
+) -> Scope:
+    """Check and lay out all declarations of a program's files (the main file first).
+
+    `incomplete` says that a file which they use could not be read.
+    """
+    scope = Scope(diagnostics, incomplete=incomplete)
+    scope.broken = {name for file in files for name in file.broken}
+    items = [
+        item
+        for file in files
+        for item in file.items
+        if isinstance(item, tree.Use | tree.Function) or scope.claim(item.name)
+    ]
+    for item in items:
+        if isinstance(item, tree.Enum):
+            _enum(item, scope)
+    for item in items:
+        if isinstance(item, tree.Const):
+            _const(item, scope)
+    for item in items:
+        if isinstance(item, tree.Tlv):
+            _tlv(item, scope)
+        elif isinstance(item, tree.Param):
+            _param(item, scope)
+        elif isinstance(item, tree.Event):
+            _event(item, scope)
+        if isinstance(item, tree.Tlv | tree.Param | tree.Event) and not _is_declared(item, scope):
+            scope.broken.add(item.name.text)
+    scope.params_size = -(-scope.params_size // 8) * 8
+    return scope
+
+
+def _is_declared(item: tree.Tlv | tree.Param | tree.Event, scope: Scope) -> bool:
+    name = item.name.text
+    return name in scope.tlvs or name in scope.params or name in scope.events
+
+
+def _enum(item: tree.Enum, scope: Scope) -> None:
+    base = types.builtin(item.type.text)
+    if not isinstance(base, types.Int):
+        scope.broken |= {item.name.text, *(m.name.text for m in item.members)}
+        scope.diagnostics.error(item.type.span, "an enum is made of u1 to u64")
+        return
+    members: dict[str, int] = {}
+    for member in item.members:
+        value = evaluate(member.value, base, scope)
+        if member.name.text in members:
+            scope.diagnostics.error(member.name.span, f"'{member.name.text}' is in this enum twice")
+        if value is not None:
+            members[member.name.text] = value
+    if not item.members:
+        scope.diagnostics.error(item.name.span, "an enum needs at least one member")
+    scope.enums[item.name.text] = types.Enum(item.name.text, base.bits, tuple(members.items()))
+
+
+def _const(item: tree.Const, scope: Scope) -> None:
+    type_ = scope.type_of(item.type) if item.type else _literal_type(item.value)
+    if type_ is None:
+        if item.type is None:
+            scope.diagnostics.error(
+                item.value.span, "say this const's type", f"const {item.name.text}: u32 = …"
+            )
+        return
+    value = evaluate(item.value, type_, scope)
+    if value is None:
+        scope.broken.add(item.name.text)
+    else:
+        scope.consts[item.name.text] = typed.Const(item.span, type_, value)
+
+
+def _literal_type(value: tree.Expr) -> types.Type | None:
+    if isinstance(value, tree.Address):
+        return types.Ipv6()
+    if isinstance(value, tree.Duration):
+        return types.Duration()
+    if isinstance(value, tree.Bool):
+        return types.Bool()
+    return None
+
+
+def _param(item: tree.Param, scope: Scope) -> None:
+    type_ = scope.type_of(item.type)
+    if type_ is None:
+        return
+    if isinstance(type_, types.Timestamp):
+        scope.diagnostics.error(item.type.span, "a param cannot be a timestamp")
+        return
+    default = evaluate(item.default, type_, scope)
+    if default is None:
+        return
+    size = types.memory_size(type_)
+    offset = -(-scope.params_size // min(size, 8)) * min(size, 8)
+    scope.params[item.name.text] = typed.Param(item.span, item.name.text, type_, default, offset)
+    scope.params_size = offset + size
+
+
+def _tlv(item: tree.Tlv, scope: Scope) -> None:
+    number = item.number.value
+    if not 1 <= number <= 255 or number == 4:
+        scope.diagnostics.error(
+            item.number.span,
+            f"a TLV cannot have type {number}",
+            "types are 1 to 255; 0 and 4 are padding, which is the compiler's business",
+        )
+        return
+    fields: list[typed.TlvField] = []
+    bit = 16
+    names: set[str] = set()
+    for part in item.fields:
+        type_ = scope.type_of(part.type)
+        if type_ is None:
+            return
+        if isinstance(type_, types.Duration):
+            scope.diagnostics.error(
+                part.type.span,
+                "a duration has no form on the wire",
+                "use a u32 or u64 and say its unit in its name",
+            )
+            return
+        default = 0
+        if part.default is not None:
+            if part.name is None or isinstance(type_, types.Timestamp):
+                scope.diagnostics.error(part.default.span, "this field cannot have a default")
+            default = evaluate(part.default, type_, scope) or 0
+        if part.name is not None:
+            if part.name.text in names:
+                scope.diagnostics.error(part.name.span, f"'{part.name.text}' is in this TLV twice")
+            names.add(part.name.text)
+        if type_.bits > 64 and bit % 8:
+            scope.diagnostics.error(part.span, "an address starts at a whole byte")
+            return
+        fields.append(typed.TlvField(part.name.text if part.name else None, type_, bit, default))
+        bit += type_.bits
+    if bit % 8:
+        scope.diagnostics.error(
+            item.name.span,
+            f"this TLV's fields end in the middle of a byte ({bit - 16} bits)",
+            f"add reserved: u{8 - bit % 8}",
+        )
+        return
+    if bit // 8 > MAX_TLV_SIZE:
+        scope.diagnostics.error(
+            item.name.span, f"a TLV has at most 255 bytes of value, this has {bit // 8 - 2}"
+        )
+        return
+    scope.tlvs[item.name.text] = typed.Tlv(
+        item.span, item.name.text, number, bit // 8, tuple(fields)
+    )
+
+
+def _event(item: tree.Event, scope: Scope) -> None:
+    fields: list[typed.EventField] = []
+    offset = 8  # the event's index comes first
+    for part in item.fields:
+        type_ = scope.type_of(part.type)
+        if type_ is None:
+            return
+        if any(f.name == part.name.text for f in fields):
+            scope.diagnostics.error(part.name.span, f"'{part.name.text}' is in this event twice")
+            return
+        size = types.memory_size(type_)
+        offset = -(-offset // min(size, 8)) * min(size, 8)
+        fields.append(typed.EventField(part.name.text, type_, offset, size))
+        offset += size
+    size = -(-offset // 8) * 8
+    if size > MAX_EVENT_SIZE:
+        scope.diagnostics.error(
+            item.name.span, f"this event takes {size} bytes; the limit is {MAX_EVENT_SIZE}"
+        )
+        return
+    index = len(scope.events)
+    scope.events[item.name.text] = typed.Event(
+        item.span, item.name.text, index, tuple(fields), size
+    )
+
+
+def evaluate(expr: tree.Expr, type_: types.Type, scope: Scope) -> int | None:
+    """The value of a constant expression of that type, or None after an error."""
+    value = Checker(scope, hook=None).check(expr, type_)
+    if value is None:
+        return None
+    if not isinstance(value, typed.Const):
+        scope.diagnostics.error(expr.span, "this value must be known when the file is compiled")
+        return None
+    return value.value
