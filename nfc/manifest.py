@@ -55,7 +55,8 @@ class Counter:
 
     `kind` is `rule` (packets that took a rule; their sum is all packets), `error` (a helper
     failed and the packet was dropped), `lost` (an event found no room; the packet went on), or
-    `hidden` (the program counts for itself). `drops` says that packets counted here are dropped. `line` is the source line, 1-based.
+    `hidden` (the program counts for itself). `drops` says that packets counted here are dropped.
+    `line` is the source line, from 1.
     """
 
     name: str

@@ -6,6 +6,7 @@ Each case is a program, a packet that goes in over the SID, and the packet that 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -323,7 +324,7 @@ def test_metadata_in_an_event(net: Chain, tmp_path: Path) -> None:
     (event,) = events(net, 1)
     assert event["length"] == len(bytes(query()))
     assert event["last"] == H2
-    index = net.lab.run("r1", __import__("socket").if_nametoindex, "eth0")
+    index = net.lab.run("r1", socket.if_nametoindex, "eth0")
     assert event["ingress"] == index
 
 

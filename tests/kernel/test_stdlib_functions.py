@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from nfc.lab import Chain, chain
 from nfc.lab.dissect import dissect
 from nfc.observe.events import read_events
 from nfc.packet import Packet, decode, diff, ip, packet, srh, tlv, udp
-from nfc.packet.tlvs import AnyTLV, Junk
+from nfc.packet.tlvs import TLV, AnyTLV, Junk
 from nfc.resources import data_dir
 
 pytestmark = pytest.mark.kernel
@@ -212,8 +213,6 @@ def dm(
 
 
 def uro(port: int, address: str) -> AnyTLV:
-    from ipaddress import IPv6Address
-
     return tlv(URO_TYPE, port.to_bytes(2, "big") + IPv6Address(address).packed)
 
 
@@ -267,7 +266,9 @@ def test_end_dm_two_way(net: Chain) -> None:
     assert got is not None
     header = decode(got).srh
     assert header is not None
-    answered = bytes(next(t for t in header.tlvs if t.type == DM_TYPE).encode())
+    answered = bytes(
+        next(t for t in header.tlvs if isinstance(t, TLV) and t.type == DM_TYPE).encode()
+    )
     received = answered[24:32]
     assert before <= from_ptp(received) <= after
     expected = dm(1, sent=sent, response=1, response_format=3, received=received)
