@@ -10,6 +10,7 @@ from nfc.codegen.values import (
     BYTE_TYPES,
     Evaluator,
     Wide,
+    aligned_chunks,
     at,
     chunks,
     load_raw,
@@ -81,20 +82,9 @@ def _constants(builder: ir.IRBuilder, base: ir.Value, known: dict[int, int], pha
 def _copy(
     builder: ir.IRBuilder, base: ir.Value, offset: int, original: ir.Value, cell: Cell, phase: int
 ) -> None:
-    for start, size in _aligned(cell.length, phase + offset):
+    for start, size in aligned_chunks(cell.length, phase + offset):
         value = load_raw(builder, original, cell.offset + start, size)
         store_raw(builder, base, offset + start, size, value, phase)
-
-
-def _aligned(length: int, phase: int) -> list[tuple[int, int]]:
-    """As `chunks`, each piece at its natural alignment."""
-    found = []
-    offset = 0
-    while offset < length:
-        size = next(s for s in (8, 4, 2, 1) if s <= length - offset and (phase + offset) % s == 0)
-        found.append((offset, size))
-        offset += size
-    return found
 
 
 def _computed(

@@ -20,6 +20,7 @@ from nfc.codegen.debuginfo import DebugInfo
 from nfc.codegen.rebuild import emit_rebuild, forget
 from nfc.codegen.srh import IPV6_HEADER, MAX_OFFSET, Srh, Tlvs, find_srh, walk_tlvs
 from nfc.codegen.target import Target
+from nfc.codegen.upper import Copy, find_upper
 from nfc.codegen.values import (
     I8,
     I32,
@@ -37,7 +38,7 @@ from nfc.manifest import PARAMS_ACTIVE_SIZE
 from nfc.plan import plan as p
 from nfc.plan import values as v
 from nfc.plan.uses import body_values, guard_values
-from nfc.sema.headers import HMAC_FLAG
+from nfc.sema.headers import HMAC_FLAG, UPPER
 
 I1 = ir.IntType(1)
 # offsets in struct __sk_buff, uapi/linux/bpf.h
@@ -68,6 +69,7 @@ class Packet:
     tlvs: Tlvs | None = None
     clock: ir.Value | None = None
     params: ir.Value | None = None
+    upper: dict[str, Copy] = field(default_factory=dict)
     pointers: dict[v.Region, ir.Value] = field(default_factory=dict)
 
 
@@ -201,10 +203,22 @@ class FunctionEmitter:
             packet.srh = find_srh(self.b, packet.data, packet.end)
         if wants_tlv and packet.tlvs is None:
             self.walk(packet)
+        upper = {region.kind for region in loads if region.kind in UPPER}
+        if upper and not packet.upper:
+            packet.upper = find_upper(self, self._upper_headers())
         if any(isinstance(x, v.Clock) for x in values) and packet.clock is None:
             packet.clock = self.call(h.KTIME_TAI)
         if any(isinstance(x, v.Param) for x in values) and packet.params is None:
             packet.params = self._params()
+
+    def _upper_headers(self) -> set[str]:
+        """The headers behind the extension headers that any rule reads."""
+        return {
+            value.region.kind
+            for rule in self.plan.rules
+            for value in (*guard_values(rule), *body_values(rule))
+            if isinstance(value, v.Load) and value.region.kind in UPPER
+        }
 
     def walk(self, packet: Packet) -> None:
         """Walk the TLVs, once for the whole function."""
@@ -302,6 +316,9 @@ class FunctionEmitter:
             assert packet.srh is not None
             self.b.cbranch(packet.srh.found, good, otherwise)
             packet.pointers[region] = packet.srh.pointer
+        elif region.kind in UPPER:
+            self.b.cbranch(packet.upper[region.kind].found, good, otherwise)
+            packet.pointers[region] = packet.upper[region.kind].pointer
         else:
             assert region.kind == "segment" and packet.srh is not None
             listed, there = self.block("segment"), self.block("segment.listed")
@@ -342,7 +359,8 @@ class FunctionEmitter:
         def leaf(value: v.Value) -> Computed:
             match value:
                 case v.Load(bits, region, bit):
-                    return load_bits(self.b, packet.pointers[region], bit, bits)
+                    pointer, copied = packet.pointers[region], region.kind in UPPER
+                    return load_bits(self.b, pointer, bit, bits, aligned=copied)
                 case v.Param(bits, offset, _):
                     if bits > 64:
                         parts = [load_raw(self.b, packet.params, offset + o, 8) for o in (0, 8)]

@@ -85,28 +85,47 @@ def swap(builder: ir.IRBuilder, value: ir.Value, size: int) -> ir.Value:
     return builder.zext(builder.bswap(narrow), I64)
 
 
-def load_bits(builder: ir.IRBuilder, base: ir.Value, bit: int, bits: int) -> Computed:
-    """Bits of the packet: up to 64 at any place, 128 at a whole byte."""
+def aligned_chunks(length: int, phase: int) -> list[tuple[int, int]]:
+    """As `chunks`, each piece at its natural alignment; `phase` is where the first byte lies."""
+    found = []
+    offset = 0
+    while offset < length:
+        size = next(s for s in (8, 4, 2, 1) if s <= length - offset and (phase + offset) % s == 0)
+        found.append((offset, size))
+        offset += size
+    return found
+
+
+def load_bits(
+    builder: ir.IRBuilder, base: ir.Value, bit: int, bits: int, *, aligned: bool = False
+) -> Computed:
+    """Bits of the packet: up to 64 at any place, 128 at a whole byte.
+
+    `aligned` is for a copy on the stack, which begins at a multiple of 8 and which the verifier
+    wants read at natural alignment.
+    """
     if bits == 128:
         return Wide(load_raw(builder, base, bit // 8, 8), load_raw(builder, base, bit // 8 + 8, 8))
     first, end = bit // 8, -(-(bit + bits) // 8)
     after = end * 8 - (bit + bits)  # bits behind the field in its last byte
     if end - first <= 8:
-        total = _big_endian(builder, base, first, end - first)
+        total = _big_endian(builder, base, first, end - first, aligned)
         if after:
             total = builder.lshr(total, number(after))
         return _mask(builder, total, bits, (end - first) * 8 - after)
     # Nine bytes: the first eight hold the high part.
-    high = _big_endian(builder, base, first, 8)
+    high = _big_endian(builder, base, first, 8, aligned)
     low = load_raw(builder, base, first + 8, 1)
     high = builder.shl(high, number(8 - after))
     low = builder.lshr(low, number(after))
     return _mask(builder, builder.or_(high, low), bits, 72)
 
 
-def _big_endian(builder: ir.IRBuilder, base: ir.Value, offset: int, length: int) -> ir.Value:
+def _big_endian(
+    builder: ir.IRBuilder, base: ir.Value, offset: int, length: int, aligned: bool
+) -> ir.Value:
     total: ir.Value | None = None
-    for start, size in chunks(length):
+    for start, size in aligned_chunks(length, offset) if aligned else chunks(length):
         part = swap(builder, load_raw(builder, base, offset + start, size), size)
         total = part if total is None else builder.or_(builder.shl(total, number(size * 8)), part)
     assert total is not None

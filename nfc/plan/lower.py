@@ -24,7 +24,6 @@ from nfc.plan.plan import (
 )
 from nfc.plan.uses import body_values
 from nfc.plan.values import (
-    IP,
     SRH,
     Arith,
     Clock,
@@ -134,7 +133,7 @@ class _Lowering:
         line = edit.span.line
         match edit:
             case typed.SetHeader(_, field, value):
-                region = SRH if field.header == "srh" else IP
+                region = Region(field.header)
                 wire = self.wire(value, field.type)
                 if field.name == "flags":
                     wire = _without_hmac(wire)
@@ -242,7 +241,7 @@ class _Lowering:
             case typed.ParamRead(_, type_, param):
                 return Param(type_.bits, param.offset, param.name)
             case typed.HeaderRead(_, _, field):
-                return Load(field.bits, IP if field.header == "ip" else SRH, field.bit_offset)
+                return Load(field.bits, Region(field.header), field.bit_offset)
             case typed.MetaRead(_, _, meta):
                 return Meta(meta.name, meta.offset)
             case typed.SegmentRead(_, _, index):

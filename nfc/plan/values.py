@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Region:
-    """A run of packet bytes with a run-time place: `ip`, `srh`, the TLV of a search slot, or
-    entry `slot` of the segment list."""
+    """A run of packet bytes with a run-time place: a header by its name in the language, the TLV
+    of a search slot, or entry `slot` of the segment list."""
 
     kind: str
     slot: int = 0

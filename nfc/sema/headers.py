@@ -27,14 +27,22 @@ class HeaderField:
         return self.type.bits
 
 
+def _ipv6(header: str) -> tuple[HeaderField, ...]:
+    """The fields of an IPv6 header: RFC 8200, section 3."""
+    return (
+        HeaderField(header, "traffic_class", 4, Int(8)),
+        HeaderField(header, "flow_label", 12, Int(20)),
+        HeaderField(header, "payload_length", 32, Int(16)),
+        HeaderField(header, "next_header", 48, Int(8)),
+        HeaderField(header, "hop_limit", 56, Int(8)),
+        HeaderField(header, "src", 64, Ipv6()),
+        HeaderField(header, "dst", 192, Ipv6()),
+    )
+
+
 _FIELDS = (
-    HeaderField("ip", "traffic_class", 4, Int(8)),
-    HeaderField("ip", "flow_label", 12, Int(20)),
-    HeaderField("ip", "payload_length", 32, Int(16)),
-    HeaderField("ip", "next_header", 48, Int(8)),
-    HeaderField("ip", "hop_limit", 56, Int(8)),
-    HeaderField("ip", "src", 64, Ipv6()),
-    HeaderField("ip", "dst", 192, Ipv6()),
+    *_ipv6("ip"),
+    *_ipv6("inner"),
     HeaderField("srh", "next_header", 0, Int(8)),
     HeaderField("srh", "length", 8, Int(8)),
     HeaderField("srh", "segments_left", 24, Int(8)),
@@ -47,11 +55,39 @@ _FIELDS = (
     HeaderField("srh", "alert", 43, Int(1), writable=True),
     HeaderField("srh", "hmac", 44, Int(1)),
     HeaderField("srh", "tag", 48, Int(16), writable=True),
+    # RFC 791, section 3.1
+    HeaderField("ipv4", "dscp", 8, Int(6)),
+    HeaderField("ipv4", "total_length", 16, Int(16)),
+    HeaderField("ipv4", "ttl", 64, Int(8)),
+    HeaderField("ipv4", "protocol", 72, Int(8)),
+    HeaderField("ipv4", "src", 96, Int(32)),
+    HeaderField("ipv4", "dst", 128, Int(32)),
+    # RFC 768
+    HeaderField("udp", "src_port", 0, Int(16)),
+    HeaderField("udp", "dst_port", 16, Int(16)),
+    HeaderField("udp", "length", 32, Int(16)),
+    HeaderField("udp", "checksum", 48, Int(16)),
+    # RFC 9293, section 3.1
+    HeaderField("tcp", "src_port", 0, Int(16)),
+    HeaderField("tcp", "dst_port", 16, Int(16)),
+    HeaderField("tcp", "sequence", 32, Int(32)),
+    HeaderField("tcp", "acknowledgment", 64, Int(32)),
+    HeaderField("tcp", "ack", 107, Int(1)),
+    HeaderField("tcp", "psh", 108, Int(1)),
+    HeaderField("tcp", "rst", 109, Int(1)),
+    HeaderField("tcp", "syn", 110, Int(1)),
+    HeaderField("tcp", "fin", 111, Int(1)),
+    HeaderField("tcp", "window", 112, Int(16)),
+    # RFC 4443, section 2.1; the last two of an echo request or reply, section 4.1
+    HeaderField("icmp6", "type", 0, Int(8)),
+    HeaderField("icmp6", "code", 8, Int(8)),
+    HeaderField("icmp6", "identifier", 32, Int(16)),
+    HeaderField("icmp6", "sequence", 48, Int(16)),
 )
 
-HEADERS: dict[str, dict[str, HeaderField]] = {
-    header: {f.name: f for f in _FIELDS if f.header == header} for header in ("ip", "srh")
-}
+HEADERS: dict[str, dict[str, HeaderField]] = {}
+for _field in _FIELDS:
+    HEADERS.setdefault(_field.header, {})[_field.name] = _field
 HMAC_FLAG = 0x08  # in srh.flags
 
 
@@ -79,4 +115,9 @@ META = {
 META_NAME = "packet"
 SEGMENT_LIST = "segment_list"
 MAX_SEGMENT_INDEX = 126  # Hdr Ext Len has room for 127 segments
-HEADER_SIZE = {"ip": 40, "srh": 8}  # bytes: the fixed part
+# Bytes of the fixed part. The last five lie behind the extension headers: inner or ipv4 is the
+# packet inside, udp, tcp or icmp6 is that packet's, or the outer one's if there is none inside.
+HEADER_SIZE = {
+    "ip": 40, "srh": 8, "inner": 40, "ipv4": 20, "udp": 8, "tcp": 20, "icmp6": 8,
+}  # fmt: skip
+UPPER = ("inner", "ipv4", "udp", "tcp", "icmp6")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nfc.sema import typed, types
+from nfc.sema.headers import HEADERS
 from nfc.syntax import tree
 from nfc.syntax.diagnostics import Diagnostics, nearest
 from nfc.syntax.source import Span
 
-RESERVED_NAMES = {"ip", "srh", "packet", "now", "sample", "every", "main", "local", "default"}
+RESERVED_NAMES = {*HEADERS, "packet", "now", "sample", "every", "main", "local", "default"}
 
 
 @dataclass

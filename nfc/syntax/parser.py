@@ -178,6 +178,7 @@ _TOKEN_NAMES = {
     "NAME": "a name",
     "INT": "a number",
     "IPV6": "an IPv6 address",
+    "IPV4": "an IPv4 address",
     "PREFIX": "an IPv6 prefix",
     "DURATION": "a duration",
     "COMPARE": "a comparison",
@@ -186,7 +187,7 @@ _TOKEN_NAMES = {
     "MULOP": "an operator",
     "$END": "the end of the item",
 }
-_VALUE_TOKENS = {"INT", "IPV6", "DURATION", "NAME", "LPAR", "TRUE", "FALSE", "SAMPLE"}
+_VALUE_TOKENS = {"INT", "IPV6", "IPV4", "DURATION", "NAME", "LPAR", "TRUE", "FALSE", "SAMPLE"}
 
 
 def _report(
@@ -422,6 +423,14 @@ class _Builder(Transformer[Token, Any]):
 
     def ipv6(self, meta: Meta, c: list[Any]) -> tree.Address:
         return tree.Address(self._at(meta), self._address(self._at(meta), str(c[0])))
+
+    def ipv4(self, meta: Meta, c: list[Any]) -> tree.Integer:
+        span = self._at(meta)
+        try:
+            return tree.Integer(span, int(ipaddress.IPv4Address(str(c[0]))))
+        except ValueError:
+            self.diagnostics.error(span, f"{c[0]} is not an IPv4 address")
+            return tree.Integer(span, 0)
 
     def duration(self, meta: Meta, c: list[Any]) -> tree.Duration:
         text = str(c[0])

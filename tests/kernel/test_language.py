@@ -328,6 +328,95 @@ def test_metadata_in_an_event(net: Chain, tmp_path: Path) -> None:
     assert event["ingress"] == index
 
 
+# ---- what lies behind the SRH ---------------------------------------------------------------
+
+
+def around(next_header: int, inside: bytes) -> Packet:
+    """A packet over the SID to h2 with these bytes behind the SRH."""
+    return packet(ip(H1, SID), srh([SID, H2], left=1, next_header=next_header), inside)
+
+
+def tcp(flags: int) -> bytes:
+    """A TCP header: ports 4000 and 5000, sequence 7, these flags."""
+    ports = (4000).to_bytes(2, "big") + (5000).to_bytes(2, "big")
+    return ports + (7).to_bytes(4, "big") + bytes(4) + bytes([0x50, flags]) + bytes(6)
+
+
+def ipv4(protocol: int, payload: bytes, *, fragment: int = 0, options: bytes = b"") -> bytes:
+    """An IPv4 header from 10.0.0.1 to 10.0.0.2, without its checksum."""
+    words = 5 + len(options) // 4
+    head = bytes([0x40 | words, 0x28]) + (words * 4 + len(payload)).to_bytes(2, "big")
+    head += bytes(2) + fragment.to_bytes(2, "big") + bytes([9, protocol]) + bytes(2)
+    return head + bytes([10, 0, 0, 1, 10, 0, 0, 2]) + options + payload
+
+
+UDP_IN_6 = bytes(packet(ip("fd00:9::9", H2, flow_label=0xABCDE), udp(4000, 5000), PAYLOAD))
+UDP_ALONE = bytes(packet(ip("fd00:9::9", H2), udp(4000, 5000), PAYLOAD))[40:]
+HOP_BY_HOP = bytes([17, 0, 1, 4, 0, 0, 0, 0])  # options before UDP
+FIRST_FRAGMENT = bytes([17, 0, 0, 1, 0, 0, 0, 1])
+LATER_FRAGMENT = bytes([17, 0, 0, 9, 0, 0, 0, 1])
+
+BEHIND = {
+    "udp": ("udp.src_port == 4000 and udp.dst_port == 5000", 17, UDP_ALONE, True),
+    "udp in IPv6": ("udp.dst_port == 5000", 41, UDP_IN_6, True),
+    "inner fields": (
+        f"inner.src == fd00:9::9 and inner.dst == {H2} and inner.flow_label == 0xabcde"
+        " and inner.hop_limit == 64 and inner.next_header == 17",
+        41,
+        UDP_IN_6,
+        True,
+    ),
+    "no inner": ("inner.hop_limit >= 0", 17, UDP_ALONE, False),
+    "no udp": ("udp.dst_port >= 0", 6, tcp(2), False),
+    "cut short": ("udp.dst_port >= 0", 17, UDP_ALONE[:7], False),
+    "syn": ("tcp.syn == 1 and tcp.ack == 0 and tcp.sequence == 7", 6, tcp(0x02), True),
+    "syn and ack": ("tcp.syn == 1 and tcp.ack == 0", 6, tcp(0x12), False),
+    "icmp": (
+        "icmp6.type == 128 and icmp6.sequence == 5",
+        58,
+        bytes([128, 0, 0, 0, 0, 1, 0, 5]),
+        True,
+    ),
+    "ipv4": (
+        "ipv4.src == 10.0.0.1 and ipv4.dst == 10.0.0.2 and ipv4.ttl == 9 and ipv4.dscp == 10",
+        4,
+        ipv4(17, UDP_ALONE),
+        True,
+    ),
+    "udp in IPv4": ("udp.dst_port == 5000", 4, ipv4(17, UDP_ALONE), True),
+    "udp behind IPv4 options": (
+        "udp.dst_port == 5000",
+        4,
+        ipv4(17, UDP_ALONE, options=bytes(8)),
+        True,
+    ),
+    "a later IPv4 fragment": ("udp.dst_port >= 0", 4, ipv4(17, UDP_ALONE, fragment=5), False),
+    "options between": ("udp.dst_port == 5000", 60, HOP_BY_HOP + UDP_ALONE, True),
+    "the first fragment": ("udp.dst_port == 5000", 44, FIRST_FRAGMENT + UDP_ALONE, True),
+    "a later fragment": ("udp.dst_port >= 0", 44, LATER_FRAGMENT + UDP_ALONE, False),
+}
+
+
+@pytest.mark.parametrize("case", BEHIND.values(), ids=BEHIND.keys())
+def test_match_behind_the_srh(
+    net: Chain, case: tuple[str, int, bytes, bool], tmp_path: Path
+) -> None:
+    condition, next_header, inside, holds = case
+    put(net, tmp_path, f"endpoint f {{ when {condition} {{ forward }} otherwise drop }}")
+    got = through(net, around(next_header, inside))
+    assert len(got) == holds
+
+
+def test_match_in_transit(net: Chain, tmp_path: Path) -> None:
+    path = tmp_path / "program.nf"
+    path.write_text("transit f at in { when udp.dst_port == 5000 { drop } otherwise forward }")
+    deploy(Request(path, "fd00:2::/64", "eth1", netns=net.lab.name("r1")))
+    kept = packet(ip(H1, H2), udp(4000, 5001), PAYLOAD)
+    lost = packet(ip(H1, H2), udp(4000, 5000), PAYLOAD)
+    (got,) = through(net, lost, kept)
+    assert got[40:] == bytes(kept)[40:]
+
+
 # ---- new headers ----------------------------------------------------------------------------
 
 
