@@ -12,12 +12,14 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from nfc.compiler import Compilation, compile_file
 from nfc.errors import NfcError
+from nfc.lab.signals import unwinding
 from nfc.observe.counters import Counters
 from nfc.observe.histogram import histogram, microseconds, summarize
 from nfc.resources import data_dir
@@ -73,15 +75,35 @@ def run(say: Say, packets: int, rate: int) -> Measured | None:
     if reason:
         say(f"\nNo packets this time: the demo {reason}.")
         return None
-    with _own_state():
+    with unwinding(), _own_bpffs(), _own_state():
         return _measure(say, compilation, packets, rate)
 
 
-def _own_state() -> tempfile.TemporaryDirectory[str]:
+@contextmanager
+def _own_state() -> Iterator[None]:
     """A state directory of the demo's own, so that it does not show up in `nfc status`."""
-    folder = tempfile.TemporaryDirectory(prefix="nfc-demo-")
-    os.environ["NFC_STATE_DIR"] = folder.name
-    return folder
+    before = os.environ.get("NFC_STATE_DIR")
+    with tempfile.TemporaryDirectory(prefix="nfc-demo-") as folder:
+        os.environ["NFC_STATE_DIR"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["NFC_STATE_DIR"]
+            if before is not None:
+                os.environ["NFC_STATE_DIR"] = before
+
+
+@contextmanager
+def _own_bpffs() -> Iterator[None]:
+    """A BPF file system for as long as it takes, where none is mounted."""
+    from nfc.kernel import pins
+
+    was_there = pins.mounted()
+    try:
+        yield
+    finally:
+        if not was_there:
+            pins.unmount()
 
 
 def _measure(say: Say, compilation: Compilation, packets: int, rate: int) -> Measured:
@@ -90,10 +112,9 @@ def _measure(say: Say, compilation: Compilation, packets: int, rate: int) -> Mea
     from nfc.deploy.state import open_store
     from nfc.deploy.status import read_status
     from nfc.lab import chain
-    from nfc.lab.signals import unwinding
     from nfc.observe.events import read_events
 
-    with unwinding(), chain("host1", "router1", "router2", "host2") as net:
+    with chain("host1", "router1", "router2", "host2") as net:
         names = {node: net.lab.name(node) for node in net.nodes}
         sid = str(net["router2"].sid(0xD))
         say("\nhost1 ── router1 ── router2 ── host2      four namespaces, three veth links")

@@ -6,6 +6,7 @@ nor a terminal interface.
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import click
@@ -51,18 +52,22 @@ for _command in (build, check, deploy, status, set_, events, undeploy, demo):
 
 
 def main() -> None:
-    """Run the command line; every error becomes a message and an exit status."""
+    """Run the command line; every error becomes a message and an exit status.
+
+    1: the input or the system said no; 2: the command line was wrong; 128 and a signal's number:
+    it was interrupted.
+    """
     try:
-        cli.main(standalone_mode=True)
+        status = cli.main(standalone_mode=False)
     except NfcError as error:
         output.error(error)
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough; keep Python from complaining at exit.
-        sys.stdout = None
-        sys.exit(141)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):  # click makes one of the other
+        sys.exit(128 + signal.SIGINT)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from nfc.cli import options, output
-from nfc.errors import NfcError
 
 
 @click.command()
@@ -26,13 +25,8 @@ def check(file: Path, kernel: str, function: str | None, no_load: bool, as_json:
     """
     from nfc.verify.checks import check_path
 
-    try:
+    with output.errors_as_json(as_json):
         reports, warnings = check_path(file, kernel, function, load=not no_load)
-    except NfcError as error:
-        if as_json:
-            output.show_json(output.error_json(error))
-            raise SystemExit(error.exit_status) from None
-        raise
     ok = all(report.ok for report in reports)
     if as_json:
         found: dict[str, Any] = {

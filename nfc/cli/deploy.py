@@ -77,22 +77,23 @@ def deploy(
     from nfc.deploy.deployments import deploy as run
     from nfc.deploy.settings import split
 
-    outcome = run(
-        Request(
-            file=file,
-            prefix=prefix,
-            dev=dev,
-            function=function,
-            name=name,
-            table=table,
-            via=via,
-            metric=metric,
-            netns=netns,
-            settings=split(settings),
-            kernel=kernel,
-            force=force,
+    with output.errors_as_json(as_json):
+        outcome = run(
+            Request(
+                file=file,
+                prefix=prefix,
+                dev=dev,
+                function=function,
+                name=name,
+                table=table,
+                via=via,
+                metric=metric,
+                netns=netns,
+                settings=split(settings),
+                kernel=kernel,
+                force=force,
+            )
         )
-    )
     output.warnings(outcome.warnings)
     if as_json:
         output.show_json(outcome.to_json())

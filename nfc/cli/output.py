@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -46,6 +48,18 @@ def error_json(problem: NfcError) -> dict[str, Any]:
     if isinstance(problem, KernelError):
         found |= {"errno": problem.errno, "log": problem.log}
     return found
+
+
+@contextmanager
+def errors_as_json(wanted: bool) -> Iterator[None]:
+    """Where `--json` was given, errors within the block go to standard output as JSON."""
+    try:
+        yield
+    except NfcError as problem:
+        if not wanted:
+            raise
+        show_json(error_json(problem))
+        raise SystemExit(problem.exit_status) from None
 
 
 def show_json(value: Any) -> None:

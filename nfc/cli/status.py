@@ -13,13 +13,19 @@ from nfc.cli import options, output
 @options.json_output
 def status(names: tuple[str, ...], netns: str | None, as_json: bool) -> None:
     """Show deployed functions: route, params, packets by rule, drops, errors by reason."""
-    from nfc.deploy.status import read_status
+    from nfc.deploy.status import read_sound
 
-    found = read_status(list(names), netns)
+    with output.errors_as_json(as_json):
+        found, damaged = read_sound(list(names), netns)
     if as_json:
-        output.show_json([item.to_json() for item in found])
-        return
-    if not found:
+        errors = [output.error_json(problem) for problem in damaged]
+        output.show_json([*(item.to_json() for item in found), *errors])
+    elif not found and not damaged:
         click.echo("nothing is deployed")
-    for item in found:
-        click.echo(str(item))
+    else:
+        for item in found:
+            click.echo(str(item))
+        for problem in damaged:
+            output.error(problem)
+    if damaged:
+        raise SystemExit(1)

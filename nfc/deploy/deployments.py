@@ -3,9 +3,8 @@
 The steps of a deployment, and what a kill after each leaves:
 
 1. compile, check, load: held by this process alone; nothing is left.
-2. pin program and maps under the new generation: pins that nothing uses; the next command on
-   this function removes them.
-3. write the pending record: as before.
+2. write the pending record, under a generation of its own: the next command removes it.
+3. pin program and maps under that generation: the next command removes them too.
 4. replace the route, in one netlink message: the old function, or the new one. From here on the
    route's program name says that the new generation is in force.
 5. make the pending record the record, remove the old generation's pins: the next command does it.
@@ -17,14 +16,14 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfc.deploy import settings as params
-from nfc.deploy.places import PROGRAM, folder, generation, params_map, pin_names, remove_empty
+from nfc.deploy.places import PROGRAM, folder, generation, pin_names, remove_empty
 from nfc.deploy.recovery import (
     installed,
     recover,
@@ -33,15 +32,16 @@ from nfc.deploy.recovery import (
     routes_there,
     sweep,
 )
-from nfc.deploy.select import select, select_one
-from nfc.deploy.state import HERE, Record, Store, open_store
+from nfc.deploy.select import select_all, select_one
+from nfc.deploy.state import DEFAULT_METRIC, HERE, NAME, Record, Store, check_netns, open_store
 from nfc.deploy.transaction import transaction
-from nfc.errors import KernelError, NfcError, UsageError
+from nfc.errors import KernelError, NfcError, PrivilegeError, UsageError
 from nfc.manifest import PARAMS_ACTIVE_SIZE, PARAMS_SECTION, Manifest
 from nfc.syntax.diagnostics import Diagnostic
 
 if TYPE_CHECKING:
     from nfc.bpf.object import DataSection, Object
+    from nfc.kernel.encap import RouteProgram
     from nfc.kernel.loader import LoadedProgram
     from nfc.kernel.route import Route
 
@@ -111,19 +111,22 @@ def deploy(request: Request) -> Outcome:
     from nfc.bpf.reader import read_object
     from nfc.compiler import compile_file
     from nfc.kernel.route import parse_prefix
+    from nfc.kernel.tables import MAIN, table_id
 
     prefix = str(parse_prefix(request.prefix))
+    check_netns(request.netns)
     compilation = compile_file(request.file, request.kernel or running_kernel())
     compiled = compilation.function(request.function)
     manifest = compiled.manifest
     name = request.name or manifest.function
     _check_name(name)
     params.apply(bytes(manifest.params_size), manifest, request.settings)
+    _check_privileges()
     data = compilation.object([compiled])
     route = {
         "prefix": prefix,
         "dev": request.dev,
-        "table": request.table,
+        "table": "main" if table_id(request.table) == MAIN else request.table,
         "via": request.via,
         "metric": request.metric,
     }
@@ -137,16 +140,17 @@ def deploy(request: Request) -> Outcome:
         settings=dict(request.settings),
         manifest=manifest,
         since=datetime.now(UTC).isoformat(timespec="seconds"),
-        forced=request.force,
     )
     with open_store() as store:
+        store.clean()
         recover(store, record.netns, name)
         old = store.read(record.netns, name)
-        if old is not None and _same_place(old, record) and installed(old) == record.tag:
+        record = _at_its_place(record, old)
+        if old is not None and _same_program(old, record) and installed(old) == old.tag:
             return _already(store, old, request.settings, compilation.warnings)
         obj = read_object(data)
         notes = _checked(obj, manifest, request)
-        record = _place(store, record, old, obj, notes)
+        record = _place(store, replace(record, forced=bool(notes)), old, obj, notes)
     change = "replaced" if old is not None else "deployed"
     return Outcome(record, change, tuple(notes), compilation.warnings)
 
@@ -157,48 +161,79 @@ def running_kernel() -> str:
 
 
 def _check_name(name: str) -> None:
-    if not (0 < len(name) <= 64 and all(c.isalnum() or c in "_-" for c in name)):
-        raise UsageError(f"'{name}' cannot be a name", hint="letters, digits, _ and -, at most 64")
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot be a name",
+            hint="letters, digits, _ and -, at most 64, and no - at the beginning",
+        )
+
+
+def _check_privileges() -> None:
+    """Before anything is tried, so that the operator hears of all that is missing at once."""
+    from nfc.kernel import capabilities
+
+    lacking = capabilities.missing(("CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"))
+    if lacking:
+        raise PrivilegeError(
+            f"no permission to deploy: {', '.join(lacking)} missing", hint="run it as root"
+        )
 
 
 def _generation(data: bytes, manifest: Manifest, route: Mapping[str, object]) -> str:
-    """A name for a program: the same for the same object on the same route."""
+    """A name for a program: the same for the same object on the same route. The metric is part
+    of the place (see `_at_its_place`), and need not be said again."""
+    asked = sorted((k, v) for k, v in route.items() if k != "metric")
     digest = hashlib.sha256(data)
-    digest.update(repr((manifest, sorted(route.items(), key=lambda item: item[0]))).encode())
+    digest.update(repr((manifest, asked)).encode())
     return digest.hexdigest()[:GENERATION_DIGITS]
 
 
-def _same_place(old: Record, new: Record) -> bool:
-    if old.route == new.route:
-        return True
-    if (old.route.get("prefix"), old.route.get("table")) != (
-        new.route["prefix"],
-        new.route["table"],
-    ):
-        raise UsageError(
-            f"{old.name} is deployed on {old.route_text} already",
-            hint="undeploy it first, or give this one another --name",
+def _same_program(old: Record, new: Record) -> bool:
+    """Whether `old` was made of the same; its generation may have a number (`_unused`)."""
+    return old.generation.partition("-")[0] == new.generation
+
+
+def _at_its_place(record: Record, old: Record | None) -> Record:
+    """The record with its route's metric: as asked for, as `old` has it, or as the route that is
+    there. Raises UsageError if `old` is on another route."""
+    from nfc.kernel.tables import table_id
+
+    asked = record.route["metric"]
+    if old is None:
+        there = routes_there(record)
+        metric = asked or (there[0].metric if there else DEFAULT_METRIC)
+    else:
+        metric = asked or old.route["metric"] or DEFAULT_METRIC
+        same = (
+            old.route["prefix"] == record.route["prefix"]
+            and table_id(old.route["table"]) == table_id(record.route["table"])
+            and (old.route["metric"] or DEFAULT_METRIC) == metric
         )
-    return False
+        if not same:
+            raise UsageError(
+                f"{old.name} is deployed on {old.route_text} already",
+                hint="undeploy it first, or give this one another --name",
+            )
+    return replace(record, route={**record.route, "metric": metric})
+
+
+def _unused(record: Record) -> Record:
+    """The record under a generation that has no pins: those of the same program, which somebody
+    took off its route, stay as they are until the new ones are in force."""
+    number, found = 1, record
+    while generation(found).exists():
+        number += 1
+        found = replace(record, generation=f"{record.generation}-{number}")
+    return found
 
 
 def _already(
     store: Store, record: Record, wanted: Mapping[str, str], warnings: tuple[Diagnostic, ...]
 ) -> Outcome:
     """The program is there; set what is asked to be set."""
-    from nfc.kernel.params import read_params, write_params
-
     if not wanted:
         return Outcome(record, "unchanged", (), warnings)
-    with params_map(record) as opened:
-        before = read_params(opened)
-        after = params.apply(before, record.manifest, wanted)
-        if after != before:
-            write_params(opened, after)
-    merged = {**record.settings, **wanted}
-    if merged != record.settings:
-        record = replace(record, settings=merged)
-        store.write(record)
+    record, before, after = params.change(store, record, wanted)
     if after == before:
         return Outcome(record, "unchanged", (), warnings)
     notes = tuple(f"{name} = {value}" for name, value in wanted.items())
@@ -228,49 +263,94 @@ def _place(
     from nfc.kernel.encap import RouteProgram
     from nfc.kernel.loader import load
 
-    _refuse_shared_route(record)
+    there = routes_there(record)
+    _refuse_other_programs(record, there)
     record = _with_kept_settings(record, old, notes)
     obj = _with_params(obj, record)
     pins.ensure_mounted()
+    record = replace(_unused(record), previous=_previous(record, old, there, notes))
     with (
         transaction() as on_failure,
         load(obj, record.manifest.function, hook=record.manifest.hook) as loaded,
+        _held(record, there) as held,
     ):
-        on_failure(lambda: remove_generation(record))
-        _pin_all(record, loaded)
-        netns = record.namespace
-        there = routes_there(record)
-        still = old is not None and installed(old) == old.tag
-        previous = old.previous if old and still else [r.to_json() for r in there]
-        record = replace(record, previous=previous)
         on_failure(lambda: store.remove(record.netns, record.name, next_=True))
         store.write_next(record)
-        on_failure(lambda: _restore(record, there, old))
+        on_failure(lambda: remove_generation(record))
+        _pin_all(record, loaded)
+        on_failure(lambda: _restore(record, there, held))
         routes.replace_route(
             record.route["prefix"],
             [RouteProgram(record.manifest.hook, loaded.fd, record.tag)],
             table=record.route["table"],
-            netns=netns,
+            netns=record.namespace,
             metric=record.route["metric"],
             gateway=record.route["via"],
-            dev=record.route["dev"],
+            dev=_device(record, there),
         )
         store.commit(record)
     sweep(record)
     return record
 
 
-def _refuse_shared_route(record: Record) -> None:
-    """A route has one function of ours: replacing it would take the other one off."""
-    for route in routes_there(record):
+def _refuse_other_programs(record: Record, there: tuple[Route, ...]) -> None:
+    """A route has one function: replacing it would take the other one off, and nfc could put
+    back only its own."""
+    for route in there:
         for program in route.programs:
-            ours = program.tag.startswith(f"nfc:{record.name}:")
-            if program.tag.startswith("nfc:") and not ours:
-                other = program.tag.split(":")[1]
+            _, _, rest = program.tag.partition("nfc:")
+            other = rest.split(":")[0]
+            if not other:
+                raise NfcError(
+                    f"the route to {record.route['prefix']} runs a program that is not nfc's: "
+                    f"{program.tag}",
+                    hint="'nfc undeploy' could not put it back; take it off the route first",
+                )
+            if other != record.name:
                 raise NfcError(
                     f"the route to {record.route['prefix']} runs {other} already",
                     hint=f"'nfc undeploy {other}' takes it off",
                 )
+
+
+def _previous(
+    record: Record, old: Record | None, there: tuple[Route, ...], notes: list[str]
+) -> list[dict[str, Any]]:
+    """What undeploying is to put back."""
+    tags = [program.tag for route in there for program in route.programs]
+    if not tags:
+        return [route.to_json() for route in there]
+    if old is not None and old.tag in tags:
+        return old.previous
+    # The program is ours, but its record is gone, and with it what stood there before.
+    notes.append("what the route was before its record was lost is not known")
+    if record.manifest.hook == "endpoint":
+        return []
+    return [there[0].settable().with_encap(()).to_json()]
+
+
+@contextlib.contextmanager
+def _held(record: Record, there: tuple[Route, ...]) -> Iterator[list[RouteProgram]]:
+    """Programs of ours on the route, kept in the kernel so that they can be put back."""
+    from nfc.kernel import pins
+    from nfc.kernel.encap import RouteProgram
+
+    with contextlib.ExitStack() as opened:
+        held = []
+        for program in (program for route in there for program in route.programs):
+            place = folder(record.netns, record.name) / program.tag.rpartition(":")[2]
+            with contextlib.suppress(KernelError):  # its pin is gone: there is no way back
+                descriptor = opened.enter_context(pins.open_pinned(place / PROGRAM))
+                held.append(RouteProgram(program.hook, descriptor, program.tag))
+        yield held
+
+
+def _device(record: Record, there: tuple[Route, ...]) -> str | None:
+    """The device to put the route on; None leaves all next hops of the route as they are, if the
+    device is that of one of them."""
+    dev: str = record.route["dev"]
+    keeps = record.route["via"] is None and any(dev in route.devices for route in there)
+    return None if keeps else dev
 
 
 def _with_kept_settings(record: Record, old: Record | None, notes: list[str]) -> Record:
@@ -314,38 +394,50 @@ def _pin_all(record: Record, loaded: LoadedProgram) -> None:
         pins.pin(loaded.maps[name].fd, place / pinned, replace=True)
 
 
-def _restore(record: Record, there: tuple[Route, ...], old: Record | None = None) -> None:
-    """If the record's program is on the route: put back the route that stood there (with the
-    program of `old`, if it had that), or remove ours if none did."""
-    from nfc.kernel import pins, routes
-    from nfc.kernel.encap import RouteProgram
+def _restore(
+    record: Record, there: tuple[Route, ...], programs: Sequence[RouteProgram] = ()
+) -> None:
+    """If the record's program is on the route: put back the route that stood there, with these
+    programs, or remove ours if none did."""
+    from nfc.kernel import routes
 
-    netns = record.namespace
     for route in routes_there(record):
         if not any(p.tag == record.tag for p in route.programs):
             continue
-        if not there:
-            routes.delete_route(route, netns=netns)
-        elif old is not None and there[0].programs:
-            with pins.open_pinned(generation(old) / PROGRAM) as program:
-                again = RouteProgram(old.manifest.hook, program, old.tag)
-                routes.put_route(there[0], [again], netns=netns)
+        if there:
+            routes.put_route(there[0], programs, netns=record.namespace)
         else:
-            routes.put_route(there[0], netns=netns)
+            routes.delete_route(route, netns=record.namespace)
 
 
 # ---- undeploy -------------------------------------------------------------------------------
 
 
 def undeploy(names: list[str], netns: str | None, *, all_: bool = False) -> list[str]:
-    """Take functions off their routes; returns what to tell the operator."""
+    """Take functions off their routes; returns what to tell the operator.
+
+    One that cannot be undeployed does not keep the others from it; raises its error, or the
+    first of them, at the end.
+    """
+    done: list[str] = []
+    errors: list[NfcError] = []
     with open_store() as store:
         recover_all(store)
         if all_:
-            records = select(store, [], netns)
+            records, damaged = select_all(store, netns)
+            errors += damaged
         else:
             records = [select_one(store, name, netns) for name in dict.fromkeys(names)]
-        return [_undeploy(store, record) for record in records]
+        for record in records:
+            try:
+                done.append(_undeploy(store, record))
+            except NfcError as error:
+                errors.append(error)
+    if errors:
+        texts = ["; ".join(error.message for error in errors)]
+        texts += ["undeployed all the same:", *done] if done else []
+        raise NfcError("\n  ".join(texts), hint=errors[0].hint)
+    return done
 
 
 def _undeploy(store: Store, record: Record) -> str:
@@ -366,6 +458,7 @@ def _undeploy(store: Store, record: Record) -> str:
         after = f"its namespace is gone ({error.message})"
     shutil.rmtree(folder(record.netns, record.name), ignore_errors=True)
     remove_empty(record.netns, record.name)
+    store.remove(record.netns, record.name, next_=True)
     store.remove(record.netns, record.name)
     where = "" if record.netns == HERE else f" in {record.netns}"
     return f"{record.name} off {record.route_text}{where}: {after}"

@@ -11,7 +11,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from nfc.deploy.places import folder, generation, remove_empty
-from nfc.deploy.state import Record, Store
+from nfc.deploy.state import Damaged, Record, Store
 from nfc.errors import KernelError
 
 if TYPE_CHECKING:
@@ -42,26 +42,29 @@ def installed(record: Record) -> str | None:
 
 
 def recover(store: Store, netns: str, name: str) -> None:
-    """Finish, or undo, what a killed command left: the route decides which."""
+    """Finish, or undo, what a killed command left: the route decides which. Raises NfcError."""
     pending = store.read(netns, name, next_=True)
-    if pending is None:
-        return
-    try:
-        tag = installed(pending)
-    except KernelError:
-        tag = None  # the namespace is gone, and its routes with it
-    if tag == pending.tag:
-        store.commit(pending)
-        sweep(pending)
-        return
-    remove_generation(pending)
-    store.remove(netns, name, next_=True)
+    if pending is not None:
+        try:
+            tag = installed(pending)
+        except KernelError:
+            tag = None  # the namespace is gone, and its routes with it
+        if tag == pending.tag:
+            store.commit(pending)
+        else:
+            remove_generation(pending)
+            store.remove(netns, name, next_=True)
+    record = store.read(netns, name)
+    if record is not None:
+        sweep(record)
 
 
 def recover_all(store: Store) -> None:
-    """`recover` for every record."""
+    """`recover` for every record; damaged ones are left to those who ask for them."""
+    store.clean()
     for netns, name in store.names():
-        recover(store, netns, name)
+        with contextlib.suppress(Damaged):
+            recover(store, netns, name)
 
 
 def remove_generation(record: Record) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from nfc.deploy.state import HERE, Record, Store
+from nfc.deploy.state import HERE, Damaged, Record, Store, check_netns
 from nfc.errors import UsageError
 from nfc.syntax.diagnostics import nearest
 
 
 def select(store: Store, names: list[str], netns: str | None) -> list[Record]:
-    """Records of these names (all, if none is given), in one namespace or in all.
+    """Records of these names, in one namespace or in all.
 
-    Raises UsageError for a name that nothing has.
+    Raises UsageError for a name that nothing has, Damaged for a damaged record of one of them.
     """
-    known = [(ns, n) for ns, n in store.names() if netns is None or ns == (netns or HERE)]
+    known = _known(store, netns)
     for name in names:
         if not any(n == name for _, n in known):
             where = f" in namespace {netns}" if netns else ""
@@ -20,8 +20,27 @@ def select(store: Store, names: list[str], netns: str | None) -> list[Record]:
                 f"nothing called '{name}' is deployed{where}",
                 hint=nearest(name, [n for _, n in known]) or "'nfc status' lists what is",
             )
-    found = [store.read(ns, n) for ns, n in known if not names or n in names]
+    found = [store.read(ns, n) for ns, n in known if n in names]
     return [record for record in found if record is not None]
+
+
+def select_all(store: Store, netns: str | None) -> tuple[list[Record], list[Damaged]]:
+    """All records, of one namespace or of all, and what is wrong with those that are damaged."""
+    found: list[Record] = []
+    damaged: list[Damaged] = []
+    for ns, name in _known(store, netns):
+        try:
+            record = store.read(ns, name)
+        except Damaged as error:
+            damaged.append(error)
+        else:
+            found += [record] if record is not None else []
+    return found, damaged
+
+
+def _known(store: Store, netns: str | None) -> list[tuple[str, str]]:
+    check_netns(netns)
+    return [(ns, n) for ns, n in store.names() if netns is None or ns == netns]
 
 
 def select_one(store: Store, name: str, netns: str | None) -> Record:

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from nfc.deploy import values
 from nfc.deploy.places import params_map
+from nfc.deploy.recovery import recover_all
 from nfc.deploy.select import select_one
-from nfc.deploy.state import open_store
+from nfc.deploy.state import Record, Store, open_store
+from nfc.deploy.transaction import transaction
 from nfc.errors import UsageError
 from nfc.manifest import Manifest, Param
 from nfc.syntax.diagnostics import nearest
@@ -47,20 +49,32 @@ def show(param: Param, copy: bytes) -> str:
     return values.show(param.field, values.decode(param.field, copy))
 
 
-def set_params(name: str, netns: str | None, settings: Mapping[str, str]) -> list[str]:
-    """Set params of a deployed function, all at once; returns what to tell the operator."""
+def change(store: Store, record: Record, wanted: Mapping[str, str]) -> tuple[Record, bytes, bytes]:
+    """Set params in the kernel and in the record, or neither; the record then, and the copies of
+    the params before and after."""
     from nfc.kernel.params import read_params, write_params
 
+    with params_map(record) as opened, transaction() as on_failure:
+        before = read_params(opened)
+        after = apply(before, record.manifest, wanted)
+        if after != before:
+            on_failure(lambda: write_params(opened, before))
+            write_params(opened, after)
+        settings = {**record.settings, **wanted}
+        if settings != record.settings:
+            record = replace(record, settings=settings)
+            store.write(record)
+    return record, before, after
+
+
+def set_params(name: str, netns: str | None, settings: Mapping[str, str]) -> list[str]:
+    """Set params of a deployed function, all at once; returns what to tell the operator."""
     with open_store() as store:
+        recover_all(store)
         record = select_one(store, name, netns)
-        size = record.manifest.params_size
-        apply(bytes(size), record.manifest, settings)  # names and values first, kernel after
-        with params_map(record) as params:
-            before = read_params(params)
-            after = apply(before, record.manifest, settings)
-            if after != before:
-                write_params(params, after)
-        store.write(replace(record, settings={**record.settings, **settings}))
+        # Names and values first, the kernel after.
+        apply(bytes(record.manifest.params_size), record.manifest, settings)
+        record, before, after = change(store, record, settings)
     lines = []
     for param in record.manifest.params:
         if param.field.name in settings:

@@ -10,23 +10,36 @@ or undone, by the next one, which asks the route (see `nfc.deploy.recovery`).
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import ipaddress
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nfc.errors import NfcError, PrivilegeError
-from nfc.manifest import Counter, Event, Field, Manifest, Param
+from nfc.deploy.shapes import build
+from nfc.errors import NfcError, PrivilegeError, UsageError
+from nfc.manifest import Manifest
 
 HERE = "-"  # the folder of the namespace that commands run in when none is named
 MAX_RECORD_BYTES = 1 << 20
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+DEFAULT_METRIC = 1024  # IP6_RT_PRIO_USER, net/ip6_fib.h: what the kernel takes when told nothing
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")  # of a deployed function
+HOOKS = ("endpoint", "in", "out", "xmit")
+_FIELD_TYPE = re.compile(r"ipv6|bool|timestamp|duration|u([1-9]|[1-5][0-9]|6[0-4])")
+_MAX_SIZE = 1 << 16  # of params or a record of an event, bytes; far more than there can be
+_ROUTE = {
+    "prefix": (str,),
+    "dev": (str,),
+    "table": (str,),
+    "via": (str, type(None)),
+    "metric": (int, type(None)),
+}
 
 
 def state_dir() -> Path:
@@ -74,7 +87,7 @@ class Record:
         parts.append(f"dev {route.get('dev')}")
         if route.get("table") not in (None, "main"):
             parts.append(f"table {route['table']}")
-        if route.get("metric"):
+        if route.get("metric") not in (None, DEFAULT_METRIC):
             parts.append(f"metric {route['metric']}")
         return " ".join(parts)
 
@@ -84,57 +97,63 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str, where: str) -> Record:
-        """A record from JSON text. Raises NfcError, naming `where`, for anything else."""
+        """A record from JSON text. Raises Damaged, naming `where`, for anything else."""
+        from nfc.kernel.route import Route
+
         try:
-            data = json.loads(text)
-            manifest = _manifest(data.pop("manifest"))
-            record = cls(manifest=manifest, **data)
+            record: Record = build(cls, json.loads(text))
             _check(record)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise NfcError(
-                f"{where} is not a record of nfc ({type(error).__name__}: {error})",
+            for route in record.previous:
+                Route.from_json(route)
+        except (ValueError, RecursionError, NfcError) as error:
+            raise Damaged(
+                f"{where} is not a record of nfc: {str(error)[:200]}",
                 hint="if it is damaged, remove it; the route itself is not touched by that",
             ) from None
         return record
 
 
-def _manifest(data: dict[str, Any]) -> Manifest:
-    return Manifest(
-        **{
-            **data,
-            "params": tuple(Param(Field(**p["field"]), str(p["default"])) for p in data["params"]),
-            "events": tuple(
-                Event(
-                    str(e["name"]),
-                    int(e["index"]),
-                    tuple(Field(**f) for f in e["fields"]),
-                    int(e["size"]),
-                )
-                for e in data["events"]
-            ),
-            "counters": tuple(Counter(**c) for c in data["counters"]),
-        }
-    )
+class Damaged(NfcError):
+    """A file that should hold a record holds something else; the message has its path."""
 
 
 def _check(record: Record) -> None:
-    for text in (record.name, record.netns, record.generation, record.source, record.since):
-        if not isinstance(text, str):
-            raise TypeError("a text is missing")
-    for name in (record.name, record.generation):
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is not a name")
-    if not isinstance(record.route, dict) or not isinstance(record.previous, list):
-        raise TypeError("route")
-    if not all(isinstance(v, str) for v in record.settings.values()):
-        raise TypeError("settings")
-    fields = [p.field for p in record.manifest.params]
-    fields += [f for e in record.manifest.events for f in e.fields]
-    for field in fields:
-        if not (isinstance(field.offset, int) and 0 <= field.offset < 1 << 16):
-            raise ValueError(f"offset of {field.name}")
-        if field.size not in (1, 2, 4, 8, 16):
-            raise ValueError(f"size of {field.name}")
+    """What types alone do not say: values that are used as file names, offsets, formats."""
+    manifest = record.manifest
+    for name in (record.name, record.generation, manifest.function):
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name[:80]!r} is not a name")
+    check_netns(None if record.netns == HERE else record.netns)
+    if manifest.hook not in HOOKS:
+        raise ValueError(f"{manifest.hook!r} is not a hook")
+    route = record.route
+    for key, kinds in _ROUTE.items():
+        if type(route.get(key)) not in kinds:
+            raise ValueError(f"route.{key} is {route.get(key)!r}")
+    ipaddress.IPv6Network(route["prefix"])
+    if not 0 <= manifest.params_size < _MAX_SIZE:
+        raise ValueError("params_size")
+    sizes = [(p.field, manifest.params_size) for p in manifest.params]
+    sizes += [(f, e.size) for e in manifest.events for f in e.fields]
+    for field, size in sizes:
+        known = _FIELD_TYPE.fullmatch(field.type)
+        if known is None or field.size not in (1, 2, 4, 8, 16):
+            raise ValueError(f"{field.name} has no type")
+        bits = 128 if field.type == "ipv6" else int(known[1] or 64)
+        if bits > 8 * field.size or (field.type == "ipv6") != (field.size == 16):
+            raise ValueError(f"{field.name} has {field.size} bytes")
+        if not 0 <= field.offset <= size - field.size or size > _MAX_SIZE:
+            raise ValueError(f"{field.name} is out of bounds")
+
+
+def check_netns(netns: str | None) -> None:
+    """Raises UsageError for what cannot be the name of a namespace; None is this one."""
+    if netns is not None and (
+        not netns or netns in (HERE, ".", "..") or "/" in netns or not netns.isprintable()
+    ):
+        raise UsageError(
+            f"{netns!r} is not the name of a network namespace", hint="'ip netns' lists them"
+        )
 
 
 class Store:
@@ -149,7 +168,7 @@ class Store:
         return self.root / folder / f"{name}{'.next' if next_ else ''}.json"
 
     def read(self, netns: str, name: str, *, next_: bool = False) -> Record | None:
-        """The record of that name, or None. Raises NfcError if it is damaged."""
+        """The record of that name, or None. Raises Damaged, NfcError."""
         path = self._path(netns, name, next_=next_)
         try:
             with path.open("rb") as file:
@@ -159,8 +178,11 @@ class Store:
         except OSError as error:
             raise _refused(path, error) from None
         if len(data) > MAX_RECORD_BYTES:
-            raise NfcError(f"{path} is too large to be a record of nfc")
-        return Record.from_json(data.decode("utf-8", "replace"), str(path))
+            raise Damaged(f"{path} is too large to be a record of nfc")
+        record = Record.from_json(data.decode("utf-8", "replace"), str(path))
+        if (record.netns, record.name) != (netns, name):
+            raise Damaged(f"{path} is the record of another function: {record.name}")
+        return record
 
     def names(self) -> list[tuple[str, str]]:
         """(netns, name) of every record, pending ones included."""
@@ -168,7 +190,9 @@ class Store:
         for path in self.root.glob("*/*.json"):
             folder = path.parent.name
             netns = HERE if folder == "here" else folder.removeprefix("netns-")
-            found.add((netns, path.name.removesuffix(".json").removesuffix(".next")))
+            name = path.name.removesuffix(".json").removesuffix(".next")
+            if NAME.fullmatch(name) and (netns == HERE) == (folder == "here"):
+                found.add((netns, name))
         return sorted(found)
 
     def write_next(self, record: Record) -> None:
@@ -176,33 +200,53 @@ class Store:
         self._write(self._path(record.netns, record.name, next_=True), record)
 
     def commit(self, record: Record) -> None:
-        """The route has it: the pending record is the record now."""
-        pending = self._path(record.netns, record.name, next_=True)
-        os.replace(pending, self._path(record.netns, record.name))
+        """The route has it: the pending record is the record now. Raises NfcError."""
+        path = self._path(record.netns, record.name)
+        try:
+            os.replace(self._path(record.netns, record.name, next_=True), path)
+        except OSError as error:
+            raise _refused(path, error) from None
 
     def write(self, record: Record) -> None:
         """Replace a record whose program stays the same."""
         self._write(self._path(record.netns, record.name), record)
 
     def remove(self, netns: str, name: str, *, next_: bool = False) -> None:
-        """Forget a record; fine if there is none."""
-        self._path(netns, name, next_=next_).unlink(missing_ok=True)
+        """Forget a record; fine if there is none. Raises NfcError."""
+        path = self._path(netns, name, next_=next_)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _refused(path, error) from None
+
+    def clean(self) -> None:
+        """Remove what a killed command had begun to write."""
+        for path in self.root.glob("*/*.new"):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def _write(self, path: Path, record: Record) -> None:
+        # One writer at a time (the lock), so the name need not be unique.
+        beside = path.with_name(path.name + ".new")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            with beside.open("w") as file:
                 file.write(record.to_json())
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(file.name, path)
+            os.replace(beside, path)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                beside.unlink()
             raise _refused(path, error) from None
 
 
 def _refused(path: Path, error: OSError) -> NfcError:
     if isinstance(error, PermissionError):
-        return PrivilegeError(f"no permission for {path}", hint="nfc keeps its state as root")
+        return PrivilegeError(
+            f"no permission for {path}: nfc keeps its state as root (CAP_DAC_OVERRIDE)",
+            hint="run it as root, or point NFC_STATE_DIR at another folder",
+        )
     return NfcError(f"cannot use {path}: {error.strerror or error}")
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from nfc.deploy import settings
 from nfc.deploy.places import params_map, stats_map
 from nfc.deploy.recovery import installed, recover_all
-from nfc.deploy.select import select
-from nfc.deploy.state import HERE, Record, open_store
+from nfc.deploy.select import select, select_all
+from nfc.deploy.state import HERE, Damaged, Record, open_store
 from nfc.errors import KernelError
 from nfc.observe.counters import Counters, read_counters
 
@@ -85,10 +85,22 @@ class Status:
 
 
 def read_status(names: list[str], netns: str | None) -> list[Status]:
-    """Statuses of deployed functions: of these names, in that namespace; all if not said."""
+    """Statuses of deployed functions: of these names, in that namespace; all if not said.
+
+    Raises UsageError for a name that nothing has, Damaged for a damaged record among them.
+    """
+    found, damaged = read_sound(names, netns)
+    if damaged:
+        raise damaged[0]
+    return found
+
+
+def read_sound(names: list[str], netns: str | None) -> tuple[list[Status], list[Damaged]]:
+    """As `read_status`, but where no names are given damaged records do not hide the others."""
     with open_store() as store:
         recover_all(store)
-        return [_status(record) for record in select(store, names, netns)]
+        records, damaged = (select(store, names, netns), []) if names else select_all(store, netns)
+        return [_status(record) for record in records], damaged
 
 
 def _status(record: Record) -> Status:

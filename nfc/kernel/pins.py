@@ -65,6 +65,24 @@ def ensure_mounted(root: Path = BPFFS) -> None:
         raise syscall.refused(what, error.errno or 0, ("CAP_SYS_ADMIN",)) from None
 
 
+def unmount(root: Path = BPFFS) -> bool:
+    """Unmount the BPF file system at `root` if nothing is pinned in it; False if it stays.
+
+    The last mount of one takes its pins along, so one with pins is left alone. Names with a dot
+    are the kernel's own (maps.debug). Raises PrivilegeError, KernelError.
+    """
+    if not mounted(root) or any("." not in name for name in os.listdir(root)):
+        return False
+    try:
+        syscall.unmount(str(root))
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return False
+        what = f"unmount the BPF file system at {root}"
+        raise syscall.refused(what, error.errno or 0, ("CAP_SYS_ADMIN",)) from None
+    return True
+
+
 def pin(fd: Fd, path: Path, *, replace: bool = False) -> None:
     """Pin `fd` at `path`, making directories on the way. All at once, or not at all.
 

@@ -207,6 +207,13 @@ def mount(source: str, target: str, kind: str) -> None:
         raise OSError(code, os.strerror(code))
 
 
+def unmount(target: str) -> None:
+    """umount(2). Raises OSError (EBUSY: something in it is open)."""
+    if _libc.umount(target.encode()) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
 def address(buffer: ctypes.Array[ctypes.c_char] | None) -> int:
     """The buffer's address for a __aligned_u64 field; 0 for None. Keep the buffer alive."""
     return 0 if buffer is None else ctypes.addressof(buffer)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nfc.deploy import values
 from nfc.deploy.places import events_map
+from nfc.deploy.recovery import recover_all
 from nfc.deploy.select import select_one
 from nfc.deploy.state import HERE, Record, open_store, state_dir
 from nfc.errors import NfcError
@@ -78,7 +79,8 @@ def follow(
     name: str, netns: str | None, *, count: int | None = None, timeout: float | None = None
 ) -> Iterator[Decoded]:
     """Events of a deployed function. Raises UsageError, NfcError (someone else reads them)."""
-    with open_store(shared=True) as store:
+    with open_store() as store:
+        recover_all(store)
         record = select_one(store, name, netns)
         ring = events_map(record)
     with ring, _only_reader(record):
