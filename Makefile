@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format demo wheel lock clean
+.PHONY: help setup test lint format demo bench wheel lock clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ format: setup ## Rewrite the sources in the project's style
 demo: ## Compile a function, load it onto a real route, send packets through it (root)
 	@scripts/setup demo
 	@.venv/bin/nfc demo
+
+bench: setup ## Measure compiled functions against C by hand (root, clang)
+	@.venv/bin/python bench/functions.py
 
 wheel: setup ## Build the wheel into dist/
 	@.venv/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --no-index -w dist .
