@@ -121,9 +121,8 @@ def main() -> None:
     for row in rows:
         nf, c = statistics.median(row.nf), statistics.median(row.c)
         work = f"{(nf - empty) / (c - empty):.2f}" if c - empty > 5 else "-"
-        print(
-            f"{row.name:10} {show(row.nf):>18} {show(row.c):>18} {nf / c:8.2f} {nf - c:8.0f} {work:>14}"
-        )
+        both = f"{show(row.nf):>18} {show(row.c):>18}"
+        print(f"{row.name:10} {both} {nf / c:8.2f} {nf - c:8.0f} {work:>14}")
 
 
 if __name__ == "__main__":

@@ -187,6 +187,7 @@ def make_manifest(
         Counter(name, "lost" if name == "events_lost" else "error", name != "events_lost", 0)
         for name in plan.errors
     ]
+    named = [Counter(name, "named", False, 0) for name in plan.counters]
     sites = [Counter(f"every_{i + 1}", "hidden", False, 0) for i in range(plan.sites)]
     return Manifest(
         function=function.name,
@@ -196,7 +197,7 @@ def make_manifest(
         params=params,
         params_size=program.params_size,
         events=events,
-        counters=(*rules, *errors, *sites),
+        counters=(*rules, *errors, *named, *sites),
     )
 
 

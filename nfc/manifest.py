@@ -54,9 +54,9 @@ class Counter:
     """One u64 of the stats map's value, by position.
 
     `kind` is `rule` (packets that took a rule; their sum is all packets), `error` (a helper
-    failed and the packet was dropped), `lost` (an event found no room; the packet went on), or
-    `hidden` (the program counts for itself). `drops` says that packets counted here are dropped.
-    `line` is the source line, from 1.
+    failed and the packet was dropped), `lost` (an event found no room; the packet went on),
+    `named` (declared in the source), or `hidden` (the program counts for itself). `drops` says
+    that packets counted here are dropped. `line` is the source line, from 1.
     """
 
     name: str

@@ -411,6 +411,8 @@ class FunctionEmitter:
                     actions.append(self._store(edit, packet))
                 elif isinstance(edit, p.Rebuild):
                     actions.append(emit_rebuild(self, edit, packet))
+                elif isinstance(edit, p.Count):
+                    emits.append(self._count_named(edit, packet))
                 elif isinstance(edit, p.SetMeta):
                     actions.append(self._set_meta(edit, packet))
                 elif isinstance(edit, p.Emit):
@@ -425,6 +427,18 @@ class FunctionEmitter:
             emit()
         with self.line(rule.verdict.line):
             self.b.ret(I32(code))
+
+    def _count_named(self, edit: p.Count, packet: Packet) -> Callable[[], None]:
+        amount = self.evaluator(packet).narrow(edit.amount)
+        place = self.plan.named_counter(edit.index) * 8
+
+        def act() -> None:
+            with self.line(edit.line):
+                slot = at(self.b, self.stats, place)
+                total = self.b.add(self.b.load(slot, align=8, typ=I64), amount)
+                self.b.store(total, slot, align=8)
+
+        return act
 
     def _set_meta(self, edit: p.SetMeta, packet: Packet) -> Callable[[], None]:
         value = self.b.trunc(self.evaluator(packet).narrow(edit.value), I32)

@@ -38,6 +38,8 @@ def remove_empty(netns: str, name: str) -> None:
     for empty in (place, place.parent, place.parent.parent):
         try:
             empty.rmdir()
+        except FileNotFoundError:
+            continue
         except OSError:
             return
 

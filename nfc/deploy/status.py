@@ -50,6 +50,7 @@ class Status:
                 "dropped": counters.dropped,
                 "errors": counters.errors,
                 "events_lost": counters.events_lost,
+                "counters": counters.named,
                 "rules": [
                     {"line": r.line, "packets": r.packets, "drops": r.drops} for r in counters.rules
                 ],
@@ -74,6 +75,8 @@ class Status:
             for rule in counters.rules:
                 note = "  (dropped)" if rule.drops and rule.packets else ""
                 lines.append(f"    rule at line {rule.line:<4} {rule.packets}{note}")
+            for name, count in counters.named.items():
+                lines.append(f"  counter  {name} {count}")
             for reason, count in counters.errors.items():
                 if count:
                     lines.append(f"  error    {reason} {count}")

@@ -72,7 +72,8 @@ def replace_route(
 
     One endpoint program, or any of in, out and xmit. What is not told stays as it is on the
     route there: metric, gateway, device, all next hops of a multipath route, protocol, path
-    metrics, source; an encapsulation that it had gives way. With several routes to the prefix,
+    metrics, source; an encapsulation that it had gives way, and so does a gateway when `dev` is
+    another device. With several routes to the prefix,
     the one of `metric` is meant, or else the one with the lowest. A `metric` that none has makes
     another route beside them. Without a route there, `dev` or `gateway` is needed.
 
@@ -92,6 +93,8 @@ def replace_route(
         changes |= {rtattr.GATEWAY: _gateway(gateway), rtattr.MULTIPATH: None}
     if dev is not None:
         changes |= {rtattr.OIF: rtattr.u32(_index(dev, netns)), rtattr.MULTIPATH: None}
+        if gateway is None and dev not in template.devices:
+            changes[rtattr.GATEWAY] = None  # it is a neighbour on another link
     route = route.with_attributes(changes)
     if not any(
         kind in (rtattr.OIF, rtattr.GATEWAY, rtattr.MULTIPATH) for kind, _ in route.attributes

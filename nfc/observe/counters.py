@@ -26,12 +26,14 @@ class Counters:
     """What became of a function's packets.
 
     `packets` is the sum of the rules'; `dropped` counts rules that drop and errors; `errors` is
-    by reason, each packet of which was dropped; `events_lost` packets went on.
+    by reason, each packet of which was dropped; `events_lost` packets went on; `named` are the
+    counters that the source declares.
     """
 
     rules: tuple[RuleCount, ...]
     errors: dict[str, int]
     events_lost: int
+    named: dict[str, int]
 
     @property
     def packets(self) -> int:
@@ -58,4 +60,5 @@ def read_counters(stats: Map, manifest: Manifest) -> Counters:
         tuple(RuleCount(c.line, n, c.drops) for c, n in named if c.kind == "rule"),
         {c.name: n for c, n in named if c.kind == "error"},
         sum(n for c, n in named if c.kind == "lost"),
+        {c.name: n for c, n in named if c.kind == "named"},
     )

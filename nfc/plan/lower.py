@@ -9,6 +9,7 @@ from nfc.plan.cells import Piece, cells
 from nfc.plan.plan import (
     Action,
     Block,
+    Count,
     Edit,
     Emit,
     EmitField,
@@ -66,6 +67,7 @@ def lower(function: typed.Function, program: typed.Program) -> Plan:
         params_size=program.params_size,
         params_default=params_default(program),
         errors=_errors(rules),
+        counters=tuple(lowering.counters),
         sites=lowering.sites,
     )
 
@@ -114,6 +116,7 @@ class _Lowering:
     def __init__(self, function: typed.Function) -> None:
         self.function = function
         self.searches: dict[str, Search] = {}
+        self.counters: dict[str, int] = {}
         self.sites = 0
 
     def slot(self, tlv: typed.Tlv) -> int:
@@ -138,6 +141,9 @@ class _Lowering:
                 if field.name == "flags":
                     wire = _without_hmac(wire)
                 return SetBits(line, region, field.bit_offset, wire)
+            case typed.Count(_, name, amount):
+                index = self.counters.setdefault(name, len(self.counters))
+                return Count(line, name, index, self.value(amount))
             case typed.SetMeta(_, meta, value):
                 assert meta.offset is not None
                 return SetMeta(line, meta.name, meta.offset, self.value(value))

@@ -130,7 +130,17 @@ class SetMeta:
     value: Value
 
 
-Edit = SetBits | Store | Resize | Rebuild | Emit | SetMeta
+@dataclass(frozen=True)
+class Count:
+    """Add to the named counter `index`, an unsigned 64-bit number of this CPU."""
+
+    line: int
+    name: str
+    index: int
+    amount: Value
+
+
+Edit = SetBits | Store | Resize | Rebuild | Emit | SetMeta | Count
 
 
 # ---- verdicts -------------------------------------------------------------------------------
@@ -194,6 +204,7 @@ class Plan:
     params_size: int
     params_default: bytes
     errors: tuple[str, ...]  # counters behind those of the rules, in this order
+    counters: tuple[str, ...] = ()  # named ones, behind those of the errors
     sites: int = 0  # places that count packets for every(n); their counters come last
 
     def error_counter(self, name: str) -> int:
@@ -208,11 +219,15 @@ class Plan:
     @property
     def counter_count(self) -> int:
         """How many counters there are."""
-        return len(self.rules) + len(self.errors) + self.sites
+        return len(self.rules) + len(self.errors) + len(self.counters) + self.sites
+
+    def named_counter(self, index: int) -> int:
+        """The place of a named counter among all counters."""
+        return len(self.rules) + len(self.errors) + index
 
     def site_counter(self, site: int) -> int:
         """The place of an every(n)'s count among all counters."""
-        return len(self.rules) + len(self.errors) + site
+        return len(self.rules) + len(self.errors) + len(self.counters) + site
 
     def __str__(self) -> str:
         """The plan as text (`--emit plan`)."""
@@ -237,6 +252,8 @@ def _edit_text(edit: Edit) -> list[str]:
     match edit:
         case SetBits(_, region, bit, value):
             return [f"set {region}[{bit // 8}.{bit % 8}, {value.bits}] = {value}"]
+        case Count(_, name, _, amount):
+            return [f"count {name} by {amount}"]
         case SetMeta(_, name, _, value):
             return [f"set packet.{name} = {value}"]
         case Store(_, region, offset, length, cells):

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from nfc.plan.cells import Cell
 from nfc.plan.plan import (
     Action,
+    Count,
     Edit,
     Emit,
     Encap,
@@ -23,7 +24,7 @@ from nfc.plan.values import Load, Region, Value, walk
 def edit_values(edit: Edit) -> list[Value]:
     """The values that an edit writes (not what they are computed from)."""
     match edit:
-        case SetBits(_, _, _, value) | SetMeta(_, _, _, value):
+        case SetBits(_, _, _, value) | SetMeta(_, _, _, value) | Count(_, _, _, value):
             return [value]
         case Store(_, region, _, _, cells):
             return _cell_values(cells, region)

@@ -42,6 +42,8 @@ def declare(
             _param(item, scope)
         elif isinstance(item, tree.Event):
             _event(item, scope)
+        elif isinstance(item, tree.Counter):
+            scope.counters[item.name.text] = item.span
         if isinstance(item, tree.Tlv | tree.Param | tree.Event) and not _is_declared(item, scope):
             scope.broken.add(item.name.text)
     scope.params_size = -(-scope.params_size // 8) * 8

@@ -120,6 +120,8 @@ def _edit(
 ) -> typed.Edit | None:
     if isinstance(statement, tree.Emit):
         return _emit(statement, checker, scope)
+    if isinstance(statement, tree.Count):
+        return _count(statement, checker, scope, seen)
     if isinstance(statement, tree.Set) and statement.place.base.text == META_NAME:
         return _set_meta(statement, checker, scope, seen)
     if not hook.edits:
@@ -287,6 +289,33 @@ def _set(
         if value is not None:
             edit = typed.SetTlv(statement.span, tlv, target, value)
     return edit if _once(statement, key, scope, seen) else None
+
+
+def _count(
+    statement: tree.Count, checker: Checker, scope: Scope, seen: dict[object, int]
+) -> typed.Count | None:
+    name = statement.counter.text
+    if name not in scope.counters:
+        if not scope.excused(name):
+            scope.diagnostics.error(
+                statement.counter.span,
+                f"there is no counter '{name}'",
+                nearest(name, scope.counters) or f"declare it: counter {name}",
+            )
+        return None
+    if ("count", name) in seen:
+        scope.diagnostics.error(
+            statement.span,
+            f"{name} is counted twice in one rule",
+            f"first in line {seen['count', name]}; count it by the sum of both",
+        )
+        return None
+    seen["count", name] = statement.span.line
+    if statement.amount is None:
+        amount: typed.Expr | None = typed.Const(statement.span, types.Int(64), 1)
+    else:
+        amount = checker.check(statement.amount, types.Int(64))
+    return None if amount is None else typed.Count(statement.span, name, amount)
 
 
 def _emit(statement: tree.Emit, checker: Checker, scope: Scope) -> typed.Emit | None:

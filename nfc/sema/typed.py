@@ -273,7 +273,16 @@ class Emit:
     values: tuple[Expr, ...]
 
 
-Edit = SetHeader | SetMeta | SetTlv | AddTlv | RemoveTlv | RemoveAll | ReplaceTlv | Emit
+@dataclass(frozen=True)
+class Count:
+    """`count name by amount`: adds to this CPU's count, modulo 2^64."""
+
+    span: Span
+    counter: str
+    amount: Expr
+
+
+Edit = SetHeader | SetMeta | SetTlv | AddTlv | RemoveTlv | RemoveAll | ReplaceTlv | Emit | Count
 
 
 @dataclass(frozen=True)

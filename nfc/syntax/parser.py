@@ -21,7 +21,9 @@ from nfc.syntax.diagnostics import Diagnostics, nearest
 from nfc.syntax.source import Source, Span
 
 MAX_DEPTH = 48  # of brackets and of operators in an expression: far above what anyone can read
-ITEM_KEYWORDS = ("use", "const", "param", "enum", "tlv", "event", "endpoint", "transit")
+ITEM_KEYWORDS = (
+    "use", "const", "param", "enum", "tlv", "event", "counter", "endpoint", "transit",
+)  # fmt: skip
 _DURATION_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 _OPEN, _CLOSE = {"{": "}", "(": ")", "[": "]"}, {"}", ")", "]"}
 
@@ -169,7 +171,7 @@ def _accepted(chunk: list[Token], stop: Token) -> set[str]:
 
 
 _STATEMENT_STARTS = {
-    "when", "otherwise", "set", "add", "remove", "replace", "emit",
+    "when", "otherwise", "set", "add", "remove", "replace", "emit", "count",
     "forward", "decap", "encap", "insert", "drop",
 }  # fmt: skip
 
@@ -329,6 +331,9 @@ class _Builder(Transformer[Token, Any]):
     def event(self, meta: Meta, c: list[Any]) -> tree.Event:
         return tree.Event(self._at(meta), self._ident(c[0]), _present(c[1:]))
 
+    def counter(self, meta: Meta, c: list[Any]) -> tree.Counter:
+        return tree.Counter(self._at(meta), self._ident(c[0]))
+
     # functions
 
     def endpoint(self, meta: Meta, c: list[Any]) -> tree.Function:
@@ -384,6 +389,9 @@ class _Builder(Transformer[Token, Any]):
 
     def emit(self, meta: Meta, c: list[Any]) -> tree.Emit:
         return tree.Emit(self._at(meta), self._ident(c[0]), _present(c[1:]))
+
+    def count(self, meta: Meta, c: list[Any]) -> tree.Count:
+        return tree.Count(self._at(meta), self._ident(c[0]), c[1])
 
     def forward(self, meta: Meta, c: list[Any]) -> tree.Forward:
         return tree.Forward(self._at(meta))

@@ -237,6 +237,14 @@ class Emit(Node):
 
 
 @dataclass(frozen=True)
+class Count(Node):
+    """`count name`, `count name by amount`."""
+
+    counter: Ident
+    amount: Expr | None
+
+
+@dataclass(frozen=True)
 class Forward(Node):
     """Route lookup by the destination (End)."""
 
@@ -291,7 +299,7 @@ class Drop(Node):
 
 
 Verdict = Forward | ForwardVia | ForwardTable | DecapTable | Encap | Insert | Drop
-Edit = Set | Add | Remove | RemoveAll | Replace | Emit
+Edit = Set | Add | Remove | RemoveAll | Replace | Emit | Count
 Statement = Edit | Verdict
 
 
@@ -391,7 +399,14 @@ class Event(Node):
     fields: tuple[EventField, ...]
 
 
-Item = Use | Const | Param | Enum | Tlv | Event | Function
+@dataclass(frozen=True)
+class Counter(Node):
+    """`counter name`."""
+
+    name: Ident
+
+
+Item = Use | Const | Param | Enum | Tlv | Event | Counter | Function
 
 
 @dataclass(frozen=True)

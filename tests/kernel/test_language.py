@@ -476,3 +476,18 @@ def test_insert_in_transit(net: Chain, tmp_path: Path) -> None:
         bytes(sent)[40:],
     )
     assert got == bytes(expected), diff(bytes(expected), got)
+
+
+def test_named_counters(net: Chain, tmp_path: Path) -> None:
+    put(
+        net,
+        tmp_path,
+        "counter seen counter bytes endpoint f {"
+        " when srh.tag == 1 { count seen count bytes by packet.length forward }"
+        " otherwise { count bytes by 1 forward } }",
+    )
+    assert len(through(net, query(tag=1), query(tag=2), query(tag=1))) == 3
+    counters = status().counters
+    assert counters is not None
+    assert counters.named == {"seen": 2, "bytes": 2 * len(bytes(query(tag=1))) + 1}
+    assert counters.packets == 3
