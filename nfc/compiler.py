@@ -54,7 +54,28 @@ class Compilation:
         from nfc.bpf.strip import strip
         from nfc.codegen.emit import emit_object
 
-        return strip(emit_object(self._module(functions), self.target))
+        data = strip(emit_object(self._module(functions), self.target))
+        self._check_stack(functions, data)
+        return data
+
+    def _check_stack(self, functions: Sequence[Compiled], data: bytes) -> None:
+        """Refuse a function that needs more stack than a program has. Raises SourceErrors."""
+        from nfc.bpf.facts import STACK_SIZE
+        from nfc.bpf.reader import read_object
+        from nfc.verify.structure import stack_depth
+
+        diagnostics = Diagnostics()
+        obj = read_object(data)
+        for compiled in functions:
+            depth = stack_depth(obj.program(compiled.function.name))
+            if depth > STACK_SIZE:
+                diagnostics.error(
+                    compiled.function.span,
+                    f"{compiled.function.name} needs {depth} bytes of stack; "
+                    f"a BPF program has {STACK_SIZE}",
+                    "let its rules build smaller TLVs, or put some into a function of their own",
+                )
+        diagnostics.check()
 
     def _module(self, functions: Sequence[Compiled]) -> Any:
         from nfc.codegen.module import Unit, build_module  # llvmlite is slow to import

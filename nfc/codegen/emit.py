@@ -15,6 +15,9 @@ from nfc.codegen.target import Target
 def _initialize() -> None:
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
+    # LLVM would end the process where a function needs more stack than Linux has; we look at
+    # what came out instead, and say so at the function's place in the source.
+    llvm.set_option("nfc", "-bpf-stack-size=65536")
 
 
 def llvm_version() -> str:

@@ -88,6 +88,9 @@ class FunctionEmitter:
         self.function.args[0].name = "skb"
         self.scope: Any = debug.function(self.function, plan.line)
         self.context = self.function.args[0]
+        # One frame for all buffers: bytes kept for the whole function, and taken by a rule's body.
+        self.kept = self.frame_size = 0
+        self.taken: int | None = None
 
     # ---- plumbing ---------------------------------------------------------------------------
 
@@ -112,12 +115,25 @@ class FunctionEmitter:
         return self.b.call(_Callee(address, signature), arguments)
 
     def stack(self, size: int, phase: int = 0) -> ir.Value:
-        """Stack memory whose first byte is `phase` bytes past a multiple of 8."""
-        with self.b.goto_entry_block():
-            block = self.b.alloca(ir.ArrayType(I8, -(-(size + phase) // 8) * 8))
-            block.align = 8
-            block.type = PTR  # llvmlite still gives it a typed pointer
-        return at(self.b, block, phase)
+        """Stack memory whose first byte is `phase` bytes past a multiple of 8.
+
+        What a rule's body takes, the next rule takes again: no packet goes through both.
+        """
+        offset = self.kept if self.taken is None else self.taken
+        end = offset + -(-(size + phase) // 8) * 8
+        if self.taken is None:
+            self.kept = end
+        else:
+            self.taken = end
+        self.frame_size = max(self.frame_size, end)
+        return at(self.b, self.frame, offset + phase)
+
+    @contextmanager
+    def _own_stack(self) -> Iterator[None]:
+        """Within the block, stack memory is a rule body's own."""
+        self.taken = self.kept
+        yield
+        self.taken = None
 
     def _count(self, index: int) -> None:
         """Add one to a counter of this CPU: no other program runs on it meanwhile."""
@@ -143,6 +159,9 @@ class FunctionEmitter:
         """Emit the body and return the function."""
         entry = self.block("entry")
         self.b = ir.IRBuilder(entry)
+        self.frame = self.b.alloca(I8)  # its size is set below, when all that it holds is known
+        self.frame.align = 8
+        self.frame.type = PTR  # llvmlite still gives it a typed pointer
         with self.line(self.plan.line):
             start = self.block("start")
             key = self.stack(4)
@@ -158,6 +177,7 @@ class FunctionEmitter:
         for rule in self.plan.rules:
             with self.line(rule.line):
                 self._rule(rule, packet)
+        self.frame.allocated_type = ir.ArrayType(I8, self.frame_size)
         return self.function
 
     def _packet(self) -> Packet:
@@ -187,12 +207,14 @@ class FunctionEmitter:
             self._branch(rule.guard, matched, following, packet)
             self.b.position_at_end(matched)
         self._count(rule.counter)
-        if following is not None:
-            # What the body finds out is not known to the rules behind it.
-            self._body(rule, Packet(**{**packet.__dict__, "pointers": dict(packet.pointers)}))
-            self.b.position_at_end(following)
-        else:
-            self._body(rule, packet)
+        with self._own_stack():
+            if following is None:
+                self._body(rule, packet)
+            else:
+                # What the body finds out is not known to the rules behind it.
+                own = Packet(**{**packet.__dict__, "pointers": dict(packet.pointers)})
+                self._body(rule, own)
+                self.b.position_at_end(following)
 
     def _prepare(self, values: list[v.Value], packet: Packet) -> None:
         """Find, once and before they are used, the parts of the packet that values read."""

@@ -270,9 +270,9 @@ def _place(
     pins.ensure_mounted()
     record = replace(_unused(record), previous=_previous(record, old, there, notes))
     with (
+        _held(record, there) as held,  # first, so that it outlives what is undone
         transaction() as on_failure,
         load(obj, record.manifest.function, hook=record.manifest.hook) as loaded,
-        _held(record, there) as held,
     ):
         on_failure(lambda: store.remove(record.netns, record.name, next_=True))
         store.write_next(record)

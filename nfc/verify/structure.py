@@ -181,6 +181,11 @@ def _maps(obj: Object, reached: Iterable[Program], version: KernelVersion) -> It
             yield Violation(f"map '{name}' is a {kind.name}, which came with kernel {kind.since}")
 
 
+def stack_depth(program: Program) -> int:
+    """Bytes of stack that a program's own instructions reach below its frame pointer."""
+    return _stack_depth(dict(decode(program.code)))
+
+
 def _stack_depth(code: Mapping[int, Instruction]) -> int:
     return max((at for _, at in _stack_accesses(code) if at > 0), default=0)
 
