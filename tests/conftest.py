@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -59,6 +60,24 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if kernel_is_required():
         pytest.fail(f"kernel tests are required here (NFC_REQUIRE_KERNEL, CI): {reason}", False)
     pytest.skip(f"kernel tests cannot run here: {reason}")
+
+
+@pytest.fixture
+def nfc(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run `nfc` with these arguments in this process; its exit status and what it wrote to
+    standard output and standard error. Anything that it would show as a traceback is raised."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        from nfc.cli import main
+
+        capsys.readouterr()
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
+            patch.setattr(sys, "argv", ["nfc", *map(str, arguments)])
+            main()
+        out, err = capsys.readouterr()
+        return int(end.value.code or 0), out, err
+
+    return run
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

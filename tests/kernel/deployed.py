@@ -1,0 +1,193 @@
+"""A router with a host on each side, and all that a deployment can leave on it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import Any
+
+from kernel.conftest import sh
+from nfc.deploy.deployments import Outcome, Request, deploy
+from nfc.deploy.state import Record, open_store, state_dir
+from nfc.deploy.status import Status, read_status
+from nfc.kernel import pins, routes
+from nfc.lab import Capture, Chain, chain
+from nfc.packet import Packet, decode, ip, packet, srh, udp
+
+H1, H2 = "fd00:1::1", "fd00:2::2"
+SID = "fd00:a::d"
+PAYLOAD = b"what the user sent"
+
+_SENDER = """
+import socket, sys, time
+device, mac, raw, count, rate = sys.argv[1], *map(bytes.fromhex, sys.argv[2:4]), *sys.argv[4:]
+out = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+begin = time.monotonic()
+for number in range(int(count)):
+    while time.monotonic() < begin + number / float(rate):
+        time.sleep(0.0002)
+    out.sendto(raw[:-4] + number.to_bytes(4, "big"), (device, 0x86DD, 0, 0, mac))
+"""
+
+
+def tagging(tag: int) -> str:
+    """A function `f` that sets the SRH's tag, which tells it from others of its kind."""
+    return f"endpoint f {{ otherwise {{ set srh.tag = {tag} forward }} }}\n"
+
+
+def query(tag: int = 0, payload: bytes = PAYLOAD) -> Packet:
+    """A packet on its way over the SID to h2."""
+    return packet(ip(H1, SID), srh([SID, H2], left=1, tag=tag), udp(4000, 5000), payload)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Routes in iproute2's words, with the ids of endpoint programs; pins by path and id; state
+    files by name and content."""
+
+    routes: tuple[str, ...]
+    pins: tuple[tuple[str, int], ...]
+    state: dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Router:
+    """h1 (fd00:1::1) - r1 (eth0, eth1) - h2 (fd00:2::2); functions are deployed on r1."""
+
+    net: Chain
+    folder: Path
+
+    @property
+    def netns(self) -> str:
+        return self.net.lab.name("r1")
+
+    def ip(self, arguments: str) -> str:
+        return sh(f"ip -n {self.netns} -6 {arguments}")
+
+    def file(self, program: str) -> Path:
+        path = self.folder / "program.nf"
+        path.write_text(program)
+        return path
+
+    def request(self, program: str, **more: Any) -> Request:
+        """To deploy the program's one function as `f` on the SID."""
+        asked = {"prefix": SID, "dev": "eth0", "name": "f", "netns": self.netns, **more}
+        return Request(self.file(program), **asked)
+
+    def deploy(self, program: str, **more: Any) -> Outcome:
+        return deploy(self.request(program, **more))
+
+    def status(self) -> list[Status]:
+        return read_status([], None)
+
+    def record(self, name: str = "f") -> Record:
+        with open_store() as store:
+            record = store.read(self.netns, name)
+        assert record is not None
+        return record
+
+    def program_id(self, prefix: str = SID) -> int:
+        """The id of the endpoint program on the route."""
+        (route,) = routes.get_routes(prefix, netns=self.netns)
+        (program,) = route.programs
+        assert program.prog_id is not None
+        return program.prog_id
+
+    def pins(self) -> tuple[tuple[str, int], ...]:
+        place = pins.BPFFS / "nfc" / f"netns-{self.netns}"
+        return tuple((str(p.path.relative_to(place)), p.id) for p in pins.list_pins(place))
+
+    def snapshot(self) -> Snapshot:
+        shown = self.ip("-d route show table all").splitlines()
+        ids = [
+            f"{route.prefix} {program.tag} {program.prog_id}"
+            for route in routes.routes_with_programs(self.netns)
+            for program in route.programs
+        ]
+        root = state_dir()
+        files = {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+        files.pop("lock", None)
+        return Snapshot((*sorted(line.strip() for line in shown), *ids), self.pins(), files)
+
+    def through(self, sent: Packet | None = None, wait: float = 0.3) -> bytes | None:
+        """What h2 gets of a packet that h1 sends; None if nothing came."""
+        with self.net.lab.capture("h2", "eth0") as capture:
+            self.net.lab.send("h1", "eth0", sent or query())
+            got = capture.packets(1, timeout=wait)
+        return got[0] if got else None
+
+    def tag(self, wait: float = 0.3) -> int | None:
+        """The SRH's tag that a packet through the SID comes out with."""
+        got = self.through(wait=wait)
+        if got is None:
+            return None
+        header = decode(got).srh
+        assert header is not None
+        return header.tag
+
+    @contextmanager
+    def stream(self, count: int, rate: int) -> Iterator[Stream]:
+        """Packets over the SID from a process of their own, while the block runs and longer."""
+        raw = bytes(query(payload=bytes(16)))
+        mac = self.net.lab.end("h1", "eth0").peer_mac.hex()
+        command = [sys.executable, "-c", _SENDER, "eth0", mac, raw.hex(), str(count), str(rate)]
+        with self.net.lab.capture("h2", "eth0") as capture:
+            process = self.net.lab.popen("h1", command)
+            try:
+                yield Stream(process, capture, count)
+            finally:
+                process.kill()
+                process.wait()
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Packets on their way."""
+
+    process: subprocess.Popen[Any]
+    capture: Capture
+    count: int
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def rest(self) -> list[bytes]:
+        """All packets that come out, once the last is sent."""
+        assert self.process.wait(20) == 0
+        got = self.capture.packets(self.count, timeout=0.5)
+        assert self.capture.dropped() == 0
+        return got
+
+
+def number(raw: bytes) -> int:
+    """A stream's packet's number."""
+    return int.from_bytes(raw[-4:], "big")
+
+
+@contextmanager
+def router(folder: Path) -> Iterator[Router]:
+    with chain("h1", "r1", "h2") as net:
+        yield Router(net, folder)
+
+
+def fresh(place: Router) -> None:
+    """Forget what a test left, routes and pins too, whatever state it is in."""
+    for name in ("f", "g"):
+        for _ in range(4):
+            with contextlib.suppress(AssertionError):
+                place.ip(f"route del {IPv6Address(SID)}")
+        with open_store() as store:
+            store.remove(place.netns, name)
+            store.remove(place.netns, name, next_=True)
+    folder = pins.BPFFS / "nfc" / f"netns-{place.netns}"
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()
