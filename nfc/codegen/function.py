@@ -18,7 +18,16 @@ from nfc.codegen import helpers as h
 from nfc.codegen.buffers import fill, store_raw
 from nfc.codegen.debuginfo import DebugInfo
 from nfc.codegen.rebuild import emit_rebuild, forget
-from nfc.codegen.srh import IPV6_HEADER, MAX_OFFSET, Srh, Tlvs, find_srh, walk_tlvs
+from nfc.codegen.srh import (
+    IPV6_HEADER,
+    MAX_OFFSET,
+    MAX_SRH_START,
+    SRH_FIXED,
+    Srh,
+    Tlvs,
+    find_srh,
+    walk_tlvs,
+)
 from nfc.codegen.target import Target
 from nfc.codegen.upper import Copy, find_upper
 from nfc.codegen.values import (
@@ -222,7 +231,7 @@ class FunctionEmitter:
         wants_tlv = any(isinstance(x, v.Found) for x in values)
         wants_srh = any(region.kind in ("srh", "segment") for region in loads)
         if (wants_srh or wants_tlv) and packet.srh is None:
-            packet.srh = find_srh(self.b, packet.data, packet.end)
+            packet.srh = self._find_srh(packet)
         if wants_tlv and packet.tlvs is None:
             self.walk(packet)
         upper = {region.kind for region in loads if region.kind in UPPER}
@@ -255,8 +264,37 @@ class FunctionEmitter:
             self.target.max_tlvs,
             tail,
         )
-        if self.plan.scratch:
-            self._forget_walk(packet)
+        self._forget_walk(packet)
+
+    def _find_srh(self, packet: Packet) -> Srh:
+        """Find the SRH; before a walk over TLVs, forget on which way it was found."""
+        srh = find_srh(self.b, packet.data, packet.end)
+        if not self.plan.walks:
+            return srh
+        known = [srh.offset, srh.end, srh.tlvs, self.b.zext(srh.found, I64)]
+        offset, end, tlvs, found = forget(self, known)
+        there, near, good, done = (
+            self.block(f"srh.{name}") for name in ("known", "close", "again", "here")
+        )
+        start = self.b.block
+        self.b.cbranch(self.b.icmp_unsigned("!=", found, number(0)), there, done)
+        self.b.position_at_end(there)
+        small = self.b.icmp_unsigned("<=", offset, number(MAX_SRH_START))
+        self.b.cbranch(small, near, done)
+        self.b.position_at_end(near)
+        pointer = at(self.b, packet.data, offset)
+        fits = self.b.icmp_unsigned("<=", at(self.b, pointer, SRH_FIXED), packet.end)
+        self.b.cbranch(fits, good, done)
+        self.b.position_at_end(good)
+        self.b.branch(done)
+        self.b.position_at_end(done)
+        again, where = self.b.phi(I1, "srh.known"), self.b.phi(PTR, "srh.pointer")
+        again.add_incoming(I1(1), good)
+        where.add_incoming(pointer, good)
+        for block in (start, there, near):
+            again.add_incoming(I1(0), block)
+            where.add_incoming(packet.data, block)
+        return Srh(again, where, offset, end, tlvs)
 
     def _forget_walk(self, packet: Packet) -> None:
         srh, tlvs = packet.srh, packet.tlvs
@@ -413,7 +451,7 @@ class FunctionEmitter:
         values = body_values(rule)
         if any(isinstance(e, p.Rebuild) or _writes_srh(e) for e in rule.edits):
             if packet.srh is None:
-                packet.srh = find_srh(self.b, packet.data, packet.end)
+                packet.srh = self._find_srh(packet)
             self.fail_unless(packet.srh.found, "no_srh")
             packet.pointers[v.SRH] = packet.srh.pointer
             if any(_touches_hmac(e) for e in rule.edits):

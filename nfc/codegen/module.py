@@ -10,7 +10,7 @@ from llvmlite import ir
 
 from nfc.codegen.debuginfo import DebugInfo
 from nfc.codegen.function import FunctionEmitter, Globals
-from nfc.codegen.rebuild import SCRATCH_SIZE
+from nfc.codegen.rebuild import BYTES, SCRATCH_SIZE
 from nfc.codegen.target import Target
 from nfc.manifest import EVENTS_MAP, PARAMS_SECTION, Manifest, Param
 from nfc.plan.plan import Plan
@@ -106,8 +106,8 @@ def _stats(module: ir.Module, debug: DebugInfo, unit: Unit) -> ir.GlobalVariable
     u64 = debug.named("u64", 8)
     fields = [(counter.name, u64, 8 * i, 8) for i, counter in enumerate(manifest.counters)]
     size = 8 * len(fields)
-    if unit.plan.scratch:
-        room = -(-SCRATCH_SIZE // 8) * 8
+    if unit.plan.walks:
+        room = -(-SCRATCH_SIZE // 8) * 8 if unit.plan.rebuilds else BYTES
         memory = debug.array(debug.integer("unsigned char", 8), room, 8)
         fields.append(("scratch", memory, size, room))
         size += room

@@ -212,9 +212,14 @@ class Plan:
         return len(self.rules) + self.errors.index(name)
 
     @property
-    def scratch(self) -> bool:
+    def rebuilds(self) -> bool:
         """Whether it needs memory to rebuild TLVs in."""
         return any(isinstance(e, Rebuild) for r in self.rules for e in r.edits)
+
+    @property
+    def walks(self) -> bool:
+        """Whether it walks TLVs."""
+        return bool(self.searches) or self.rebuilds
 
     @property
     def counter_count(self) -> int:
