@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nfc.sema import modules, typed
-from nfc.sema.declare import declare
+from nfc.sema.declare import check_definitions, declare
 from nfc.sema.functions import check_function
 from nfc.sema.scope import Scope
 from nfc.syntax import tree
@@ -31,6 +31,7 @@ def analyse_tree(file: tree.File, path: Path, diagnostics: Diagnostics) -> typed
     before = len(diagnostics.items)
     used = modules.load(path, file, diagnostics)
     scope = declare([file, *used], diagnostics, incomplete=len(diagnostics.items) > before)
+    check_definitions(scope)
     functions = []
     for item in file.items:
         if isinstance(item, tree.Function):

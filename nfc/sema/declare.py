@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from nfc.sema import typed, types
 from nfc.sema.expressions import Checker
+from nfc.sema.hooks import HOOKS
 from nfc.sema.scope import Scope
 from nfc.syntax import tree
 from nfc.syntax.diagnostics import Diagnostics
@@ -33,6 +34,9 @@ def declare(
         if isinstance(item, tree.Enum):
             _enum(item, scope)
     for item in items:
+        if isinstance(item, tree.Define):
+            _define(item, scope)
+    for item in items:
         if isinstance(item, tree.Const):
             _const(item, scope)
     for item in items:
@@ -53,6 +57,37 @@ def declare(
 def _is_declared(item: tree.Tlv | tree.Param | tree.Event, scope: Scope) -> bool:
     name = item.name.text
     return name in scope.tlvs or name in scope.params or name in scope.events
+
+
+def _define(item: tree.Define, scope: Scope) -> None:
+    """Note a definition; its value is checked where it is used, with what it is given."""
+    names: set[str] = set()
+    for argument in item.arguments:
+        if argument.name.text in names:
+            scope.diagnostics.error(
+                argument.name.span, f"'{argument.name.text}' is in these arguments twice"
+            )
+        names.add(argument.name.text)
+        scope.type_of(argument.type)
+    scope.type_of(item.type)
+    scope.definitions[item.name.text] = item
+
+
+def check_definitions(scope: Scope) -> None:
+    """Check every definition by itself, with unknown values for its arguments: so that mistakes
+    show in those that nothing uses yet."""
+    for definition in scope.definitions.values():
+        local: dict[str, typed.Expr] = {}
+        for argument in definition.arguments:
+            type_ = scope.type_of(argument.type)
+            if type_ is not None:
+                unknown = typed.Param(argument.span, argument.name.text, type_, 0, 0)
+                local[argument.name.text] = typed.ParamRead(argument.span, type_, unknown)
+        wanted = scope.type_of(definition.type)
+        if wanted is not None and len(local) == len(definition.arguments):
+            name = definition.name.text
+            checker = Checker(scope, HOOKS["endpoint"], local=local, within=(name,))
+            checker.check(definition.value, wanted)
 
 
 def _enum(item: tree.Enum, scope: Scope) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nfc.sema import typed, types
 from nfc.sema.constants import fold
@@ -14,6 +14,7 @@ from nfc.syntax.diagnostics import nearest
 from nfc.syntax.source import Span
 
 FUNCTIONS = ("now()", "every(n)", "sample(1 in n)")
+MAX_CALLS = 1000  # of definitions, in one rule: they are put in place, so they multiply
 _ORDER = {"<", "<=", ">", ">="}
 
 
@@ -28,7 +29,9 @@ class Checker:
     hook: Hook | None
     bound: dict[str, typed.Tlv] = field(default_factory=dict)
     elsewhere: dict[str, int] = field(default_factory=dict)  # alias -> line of the rule binding it
-    _quiet: bool = False
+    local: dict[str, typed.Expr] = field(default_factory=dict)  # arguments of a definition
+    within: tuple[str, ...] = ()  # definitions that are being put in place
+    budget: list[int] = field(default_factory=lambda: [MAX_CALLS])
 
     # ---- entry points -----------------------------------------------------------------------
 
@@ -119,6 +122,8 @@ class Checker:
 
     def _name(self, span: Span, name: str, wanted: types.Type | None) -> typed.Expr | None:
         scope = self.scope
+        if name in self.local:
+            return replace(self.local[name], span=span)
         if name in scope.consts:
             const = scope.consts[name]
             return typed.Const(span, const.type, const.value)
@@ -287,31 +292,71 @@ class Checker:
         return typed.HasTlv(expr.span, types.Bool(), tlv)
 
     def _call(self, expr: tree.Call) -> typed.Expr | None:
-        if expr.function.text == "every":
+        name = expr.function.text
+        if name == "every":
             return self._every(expr)
-        if expr.function.text != "now":
-            self._error(
-                expr.function.span,
-                f"there is no function '{expr.function.text}'",
-                nearest(expr.function.text, FUNCTIONS) or f"there are: {', '.join(FUNCTIONS)}",
-            )
+        if name in self.scope.definitions:
+            return self._defined(expr, self.scope.definitions[name])
+        if name != "now":
+            if not self.scope.excused(name):
+                known = [f.partition("(")[0] for f in FUNCTIONS] + list(self.scope.definitions)
+                self._error(
+                    expr.function.span,
+                    f"there is no function '{name}'",
+                    nearest(name, known) or f"there are: {', '.join(FUNCTIONS)}",
+                )
             return None
-        if expr.argument is not None:
-            self._error(expr.argument.span, "now() takes nothing")
+        if expr.arguments:
+            self._error(expr.arguments[0].span, "now() takes nothing")
             return None
         if self.hook is None:
             self._error(expr.span, "the time is not known when the file is compiled")
             return None
         return typed.Now(expr.span, types.Timestamp())
 
+    def _defined(self, expr: tree.Call, definition: tree.Define) -> typed.Expr | None:
+        """What a definition stands for, with the call's arguments in it."""
+        name = definition.name.text
+        if name in self.within:
+            path = " → ".join([*self.within, name])
+            self._error(expr.span, f"'{name}' is defined by itself ({path})")
+            return None
+        self.budget[0] -= 1
+        if self.budget[0] < 0:
+            self._error(expr.span, f"this comes to more than {MAX_CALLS} calls of definitions")
+            return None
+        wanted, given = len(definition.arguments), len(expr.arguments)
+        if wanted != given:
+            shown = ", ".join(f"{a.name.text}: {a.type.text}" for a in definition.arguments)
+            self._error(
+                expr.span,
+                f"{name} takes {wanted} value{'s' * (wanted != 1)}, not {given}",
+                f"{name}({shown})",
+            )
+            return None
+        local: dict[str, typed.Expr] = {}
+        for argument, value in zip(definition.arguments, expr.arguments, strict=True):
+            type_ = self.scope.type_of(argument.type)
+            checked = None if type_ is None else self.check(value, type_)
+            if checked is None:
+                return None
+            local[argument.name.text] = checked
+        type_ = self.scope.type_of(definition.type)
+        if type_ is None:
+            return None
+        inside = Checker(
+            self.scope, self.hook, local=local, within=(*self.within, name), budget=self.budget
+        )
+        return inside.check(definition.value, type_)
+
     def _every(self, expr: tree.Call) -> typed.Expr | None:
         if self.hook is None:
             self._error(expr.span, "packets are not counted when the file is compiled")
             return None
-        if expr.argument is None:
+        if len(expr.arguments) != 1:
             self._error(expr.span, "every so many packets?", "every(1000)")
             return None
-        of = self.check(expr.argument, types.Int(32))
+        of = self.check(expr.arguments[0], types.Int(32))
         return None if of is None else typed.Every(expr.span, types.Bool(), of)
 
     def _sample(self, expr: tree.Sample) -> typed.Expr | None:

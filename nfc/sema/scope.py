@@ -23,6 +23,7 @@ class Scope:
     enums: dict[str, types.Enum] = field(default_factory=dict)
     tlvs: dict[str, typed.Tlv] = field(default_factory=dict)
     events: dict[str, typed.Event] = field(default_factory=dict)
+    definitions: dict[str, tree.Define] = field(default_factory=dict)
     counters: dict[str, Span] = field(default_factory=dict)
     params_size: int = 0
     broken: set[str] = field(default_factory=set)  # declared, but with errors

@@ -22,7 +22,8 @@ from nfc.syntax.source import Source, Span
 
 MAX_DEPTH = 48  # of brackets and of operators in an expression: far above what anyone can read
 ITEM_KEYWORDS = (
-    "use", "const", "param", "enum", "tlv", "event", "counter", "endpoint", "transit",
+    "use", "const", "param", "enum", "tlv", "event", "counter", "define", "endpoint",
+    "transit",
 )  # fmt: skip
 _DURATION_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 _OPEN, _CLOSE = {"{": "}", "(": ")", "[": "]"}, {"}", ")", "]"}
@@ -334,6 +335,13 @@ class _Builder(Transformer[Token, Any]):
     def counter(self, meta: Meta, c: list[Any]) -> tree.Counter:
         return tree.Counter(self._at(meta), self._ident(c[0]))
 
+    def argument(self, meta: Meta, c: list[Any]) -> tree.Argument:
+        return tree.Argument(self._at(meta), self._ident(c[0]), c[1])
+
+    def define(self, meta: Meta, c: list[Any]) -> tree.Define:
+        name, *arguments, type_, value = _present(c)
+        return tree.Define(self._at(meta), self._ident(name), tuple(arguments), type_, value)
+
     # functions
 
     def endpoint(self, meta: Meta, c: list[Any]) -> tree.Function:
@@ -462,7 +470,7 @@ class _Builder(Transformer[Token, Any]):
         return tree.FieldRef(self._at(meta), self._ident(c[0]), self._ident(c[1]))
 
     def call(self, meta: Meta, c: list[Any]) -> tree.Call:
-        return tree.Call(self._at(meta), self._ident(c[0]), c[1])
+        return tree.Call(self._at(meta), self._ident(c[0]), _present(c[1:]))
 
     def element(self, meta: Meta, c: list[Any]) -> tree.Element:
         base, name = self._ident(c[0]), self._ident(c[1])

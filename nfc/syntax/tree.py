@@ -78,10 +78,10 @@ class Element(Node):
 
 @dataclass(frozen=True)
 class Call(Node):
-    """`now()`, `every(n)`."""
+    """`now()`, `every(n)`, or a call of what `define` declares."""
 
     function: Ident
-    argument: Expr | None
+    arguments: tuple[Expr, ...]
 
 
 @dataclass(frozen=True)
@@ -406,7 +406,25 @@ class Counter(Node):
     name: Ident
 
 
-Item = Use | Const | Param | Enum | Tlv | Event | Counter | Function
+@dataclass(frozen=True)
+class Argument(Node):
+    """`name: type` of a definition."""
+
+    name: Ident
+    type: Ident
+
+
+@dataclass(frozen=True)
+class Define(Node):
+    """`define name(a: u8, …): type = value`: put in the place of each call."""
+
+    name: Ident
+    arguments: tuple[Argument, ...]
+    type: Ident
+    value: Expr
+
+
+Item = Use | Const | Param | Enum | Tlv | Event | Counter | Define | Function
 
 
 @dataclass(frozen=True)

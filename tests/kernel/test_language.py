@@ -136,6 +136,12 @@ CASES = {
         when("srh.tag << 12 == 0x5000 and srh.tag >> 16 == 0"), query(tag=5), answer(tag=5)
     ),
     "or and not": Case(when("srh.tag == 1 or not srh.tag == 6"), query(tag=5), answer(tag=5)),
+    "definitions": Case(
+        "define low(x: u16): u8 = x & 0xff define both(a: u8, b: u8): bool = a == 5 and b == 6 "
+        + when("both(low(srh.tag), low(srh.tag >> 8))"),
+        query(tag=0x0605),
+        answer(tag=0x0605),
+    ),
     # edits
     "set flag bit": Case(does("set srh.oam = 1"), query(flags=0x40), answer(flags=0x60)),
     "set flags and tag": Case(
