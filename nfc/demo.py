@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from nfc.compiler import Compilation, compile_file
 from nfc.errors import NfcError
-from nfc.lab.signals import unwinding
+from nfc.lab.signals import held, unwinding
 from nfc.observe.counters import Counters
 from nfc.observe.histogram import histogram, microseconds, summarize
 from nfc.resources import data_dir
@@ -28,6 +29,7 @@ from nfc.verify.checks import check_compilation
 SOURCE = data_dir("stdlib") / "delay.nf"
 PORT = 9  # discard (RFC 863): nobody listens, and nobody needs to
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -83,14 +85,21 @@ def run(say: Say, packets: int, rate: int) -> Measured | None:
 def _own_state() -> Iterator[None]:
     """A state directory of the demo's own, so that it does not show up in `nfc status`."""
     before = os.environ.get("NFC_STATE_DIR")
-    with tempfile.TemporaryDirectory(prefix="nfc-demo-") as folder:
-        os.environ["NFC_STATE_DIR"] = folder
-        try:
-            yield
-        finally:
-            del os.environ["NFC_STATE_DIR"]
-            if before is not None:
-                os.environ["NFC_STATE_DIR"] = before
+    folder = ""
+
+    def remove() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.environ.pop("NFC_STATE_DIR", None)
+        if before is not None:
+            os.environ["NFC_STATE_DIR"] = before
+
+    try:
+        with held():
+            folder = tempfile.mkdtemp(prefix="nfc-demo-")
+            os.environ["NFC_STATE_DIR"] = folder
+        yield
+    finally:
+        _surely(remove)
 
 
 @contextmanager
@@ -103,7 +112,18 @@ def _own_bpffs() -> Iterator[None]:
         yield
     finally:
         if not was_there:
-            pins.unmount()
+            _surely(pins.unmount)
+
+
+def _surely(clean: Callable[[], T]) -> T:
+    """Clean up with signals held; once more if one came in just before they were."""
+    try:
+        with held():
+            return clean()
+    except (KeyboardInterrupt, SystemExit):
+        with held():
+            clean()
+        raise
 
 
 def _measure(say: Say, compilation: Compilation, packets: int, rate: int) -> Measured:
@@ -176,7 +196,7 @@ def _measure(say: Say, compilation: Compilation, packets: int, rate: int) -> Mea
             result = Measured(burst.sent, list(delays), mark, end)
             _show(say, result)
         finally:
-            gone = undeploy([], None, all_=True)
+            gone = _surely(lambda: undeploy([], None, all_=True))
     say("\nCleaned up:")
     for line in gone:
         say(f"  {line}")

@@ -31,7 +31,8 @@ MAX_RECORD_BYTES = 1 << 20
 DEFAULT_METRIC = 1024  # IP6_RT_PRIO_USER, net/ip6_fib.h: what the kernel takes when told nothing
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")  # of a deployed function
 HOOKS = ("endpoint", "in", "out", "xmit")
-_FIELD_TYPE = re.compile(r"ipv6|bool|timestamp|duration|u([1-9]|[1-5][0-9]|6[0-4])")
+_UNSIGNED = re.compile(r"u([1-9]|[1-5][0-9]|6[0-4])")
+_SIZES = {"ipv6": 16, "bool": 1, "timestamp": 8, "duration": 8}
 _MAX_SIZE = 1 << 16  # of params or a record of an event, bytes; far more than there can be
 _ROUTE = {
     "prefix": (str,),
@@ -136,14 +137,18 @@ def _check(record: Record) -> None:
     sizes = [(p.field, manifest.params_size) for p in manifest.params]
     sizes += [(f, e.size) for e in manifest.events for f in e.fields]
     for field, size in sizes:
-        known = _FIELD_TYPE.fullmatch(field.type)
-        if known is None or field.size not in (1, 2, 4, 8, 16):
-            raise ValueError(f"{field.name} has no type")
-        bits = 128 if field.type == "ipv6" else int(known[1] or 64)
-        if bits > 8 * field.size or (field.type == "ipv6") != (field.size == 16):
-            raise ValueError(f"{field.name} has {field.size} bytes")
+        if field.size != memory_size(field.type):
+            raise ValueError(f"{field.name} is a {field.type!r} of {field.size} bytes")
         if not 0 <= field.offset <= size - field.size or size > _MAX_SIZE:
             raise ValueError(f"{field.name} is out of bounds")
+
+
+def memory_size(type_: str) -> int | None:
+    """Bytes that a value of a type takes (docs/language.md, "Values and types"); None: no type."""
+    unsigned = _UNSIGNED.fullmatch(type_)
+    if unsigned is None:
+        return _SIZES.get(type_)
+    return next(size for size in (1, 2, 4, 8) if int(unsigned[1]) <= 8 * size)
 
 
 def check_netns(netns: str | None) -> None:

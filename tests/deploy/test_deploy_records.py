@@ -19,6 +19,28 @@ from nfc.manifest import Manifest
 from nfc.observe.events import decode
 from nfc.resources import data_dir
 
+EVERY_TYPE = """
+param a: bool = true
+param b: u3 = 1
+param c: u24 = 1
+param d: u64 = 1
+param e: duration = 1ms
+param g: ipv6 = ::1
+event everything { a: bool, b: u3, c: u24, d: u64, e: duration, f: timestamp, g: ipv6 }
+transit every_type at in {
+    when a { emit everything { a = a, b = b, c = c, d = d, e = e, f = now(), g = g } forward }
+    otherwise forward
+}
+"""
+
+
+@pytest.fixture
+def every_type(tmp_path: Path) -> Manifest:
+    (tmp_path / "every.nf").write_text(EVERY_TYPE)
+    (compiled,) = compile_file(tmp_path / "every.nf").functions
+    return compiled.manifest
+
+
 MANIFESTS = {
     c.manifest.function: c.manifest
     for name in ("delay", "tag", "x")
@@ -51,6 +73,12 @@ def record(manifest: Manifest, **more: Any) -> Record:
 @pytest.mark.parametrize("function", MANIFESTS)
 def test_there_and_back(function: str) -> None:
     wanted = record(MANIFESTS[function])
+    assert Record.from_json(wanted.to_json(), "here") == wanted
+
+
+def test_every_type_of_the_language(every_type: Manifest) -> None:
+    wanted = record(every_type)
+    assert len(every_type.params) == 6
     assert Record.from_json(wanted.to_json(), "here") == wanted
 
 

@@ -1,0 +1,197 @@
+"""`nfc demo` measures real delays, and leaves the machine as it found it however it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from nfc.kernel import netns, pins
+
+pytestmark = pytest.mark.kernel
+
+NFC = [sys.executable, "-m", "nfc"]
+
+
+@dataclass(frozen=True)
+class Left:
+    """All that a demo could leave behind, and the machine's own routes and links."""
+
+    namespaces: tuple[str, ...]
+    pins: tuple[str, ...]
+    bpffs: bool
+    state: tuple[str, ...]
+    temporary: tuple[str, ...]
+    links: str
+    routes: str
+
+
+def look() -> Left:
+    def shown(command: str) -> str:
+        return subprocess.run(command.split(), capture_output=True, text=True, check=True).stdout
+
+    def inside(path: str, pattern: str = "**/*") -> tuple[str, ...]:
+        return tuple(sorted(map(str, Path(path).glob(pattern))))
+
+    return Left(
+        netns.names(),
+        tuple(sorted(name for name in os.listdir(pins.BPFFS) if "." not in name)),
+        pins.mounted(),
+        inside("/run/nfc"),
+        inside("/tmp", "nfc-demo-*"),
+        shown("ip -br link"),
+        shown("ip -6 route show table all"),
+    )
+
+
+def nobody_left(pid: int) -> None:
+    """No process of the demo's group is alive."""
+    with pytest.raises(ProcessLookupError):
+        os.killpg(pid, 0)
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*NFC, "demo", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+        start_new_session=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def test_measures_and_leaves_nothing() -> None:
+    pins.ensure_mounted()
+    before = look()
+    begin = time.monotonic()
+    process = start("--packets", "1500")
+    out, err = process.communicate(timeout=120)
+    assert time.monotonic() - begin < 120
+    assert (process.returncode, err) == (0, "")
+    found = re.search(r"One-way delay, .* of (\d+) packets out of 1500", out)
+    assert found is not None, out
+    assert int(found[1]) >= 1000
+    for figure in ("minimum", "median", "p99", "maximum"):
+        assert re.search(rf"{figure} +\d+\.\d+ (µs|ms)$", out, re.M)
+    assert out.count("accepted") == 2
+    assert "encap bpf in nfc:mark_delay:" in out
+    assert "End.BPF endpoint nfc:end_dm:" in out
+    assert out.count("errors   none") == 2
+    assert look() == before
+    nobody_left(process.pid)
+
+
+MOMENTS = {
+    "as it starts": "nfc ",
+    "building": "$ nfc build",
+    "checking": "$ nfc check",
+    "with namespaces": "host1 ──",
+    "deploying": "$ nfc deploy",
+    "deployed": "end_dm now runs",
+    "sending": "Sending ",
+    "done": "$ nfc status",
+    "cleaning up": "Cleaned up",
+}
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Each moment with one signal, and the longest with all of them.
+CASES = [(text, SIGNALS[i % 3]) for i, text in enumerate(MOMENTS.values())]
+CASES += [("Sending ", number) for number in SIGNALS if ("Sending ", number) not in CASES]
+
+
+@pytest.mark.parametrize(("moment", "number"), CASES)
+def test_a_signal_leaves_nothing(moment: str, number: signal.Signals) -> None:
+    pins.ensure_mounted()
+    before = look()
+    process = start("--packets", "4000" if moment == "Sending " else "50")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(moment):
+            break
+    else:
+        pytest.fail(f"it never came to {moment!r}")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    ended = (128 + number, -number)  # -: killed before there was anything to clean up
+    assert process.returncode in (*ended, *((0,) if moment in ("Cleaned up",) else ()))
+    assert "Traceback" not in err + out
+    assert look() == before
+    nobody_left(process.pid)
+
+
+def test_two_signals_leave_nothing() -> None:
+    """An impatient operator presses Ctrl-C again, while it cleans up."""
+    before = look()
+    process = start("--packets", "4000")
+    assert process.stdout is not None
+    next(line for line in process.stdout if line.startswith("Sending "))
+    for pause in (0, 0.005, 0.05, 0.05):
+        time.sleep(pause)
+        process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert look() == before
+    nobody_left(process.pid)
+
+
+_WITHOUT_BPFFS = """
+mount --make-rprivate / && while umount {bpffs} 2>/dev/null; do :; done
+"$@" || exit
+if grep -q ' {bpffs} bpf ' /proc/mounts; then echo STILL MOUNTED; fi
+"""
+
+
+def test_the_bpf_file_system_that_it_mounts_it_unmounts() -> None:
+    """In a mount namespace of its own, where none is mounted."""
+    script = _WITHOUT_BPFFS.format(bpffs=pins.BPFFS)
+    command = ["unshare", "-m", "sh", "-c", script, "sh", *NFC, "demo", "--packets", "50"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "50 packets out of 50" in done.stdout
+    assert "STILL MOUNTED" not in done.stdout
+
+
+def test_it_does_not_touch_what_is_deployed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its functions do not show up in `nfc status`, and a folder of pins stays."""
+    from kernel.deployed import router, tagging
+    from nfc.deploy.deployments import undeploy
+    from nfc.deploy.status import read_status
+
+    monkeypatch.setenv("NFC_STATE_DIR", str(tmp_path / "state"))
+    with router(tmp_path) as place:
+        place.deploy(tagging(1))
+        found = place.snapshot()
+        done = subprocess.run(
+            [*NFC, "demo", "--packets", "20"], capture_output=True, timeout=60, check=False
+        )
+        assert done.returncode == 0
+        assert place.snapshot() == found
+        (status,) = read_status([], None)
+        assert status.running
+        undeploy(["f"], None)
+
+
+def test_as_nobody_it_says_why_and_shows_the_rest() -> None:
+    before = look()
+    drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
+    done = subprocess.run(
+        [*drop, *NFC, "demo"], capture_output=True, text=True, timeout=60, check=False, cwd="/"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    why = [line for line in done.stdout.splitlines() if "needs root" in line]
+    assert len(why) == 1
+    assert "CAP_NET_ADMIN" in why[0]
+    assert "$ nfc build delay.nf" in done.stdout
+    assert done.stdout.count("ok for kernel 6.1 and later") == 2
+    assert look() == before
