@@ -266,13 +266,17 @@ class FunctionEmitter:
         )
         self._forget_walk(packet)
 
+    def memory(self) -> ir.Value:
+        """This CPU's scratch memory, behind its counters."""
+        return at(self.b, self.stats, self.plan.counter_count * 8)
+
     def _find_srh(self, packet: Packet) -> Srh:
         """Find the SRH; before a walk over TLVs, forget on which way it was found."""
-        srh = find_srh(self.b, packet.data, packet.end)
+        srh = find_srh(self.b, packet.data, packet.end, self.memory())
         if not self.plan.walks:
             return srh
-        known = [srh.offset, srh.end, srh.tlvs, self.b.zext(srh.found, I64)]
-        offset, end, tlvs, found = forget(self, known)
+        known = [srh.offset, srh.end, srh.tlvs, srh.behind, self.b.zext(srh.found, I64)]
+        offset, end, tlvs, behind, found = forget(self, known)
         there, near, good, done = (
             self.block(f"srh.{name}") for name in ("known", "close", "again", "here")
         )
@@ -294,14 +298,16 @@ class FunctionEmitter:
         for block in (start, there, near):
             again.add_incoming(I1(0), block)
             where.add_incoming(packet.data, block)
-        return Srh(again, where, offset, end, tlvs)
+        return Srh(again, where, offset, end, tlvs, behind)
 
     def _forget_walk(self, packet: Packet) -> None:
         srh, tlvs = packet.srh, packet.tlvs
         assert srh is not None and tlvs is not None
-        known = [srh.offset, srh.end, srh.tlvs, tlvs.tail, tlvs.reached, tlvs.gaps, *tlvs.slots]
-        offset, end, begin, tail, reached, gaps, *slots = forget(self, known)
-        packet.srh = Srh(srh.found, srh.pointer, offset, end, begin)
+        # The SRH's end too: every round of the walk has told the verifier more of it.
+        known = [srh.offset, srh.end, srh.tlvs, srh.behind]
+        known += [tlvs.tail, tlvs.reached, tlvs.gaps, *tlvs.slots]
+        offset, end, begin, behind, tail, reached, gaps, *slots = forget(self, known)
+        packet.srh = Srh(srh.found, srh.pointer, offset, end, begin, behind)
         packet.tlvs = Tlvs(tuple(slots), tail, reached, gaps)
 
     def _params(self) -> ir.Value:
@@ -459,6 +465,10 @@ class FunctionEmitter:
                 signed = self.b.and_(flags, number(HMAC_FLAG))
                 clear = self.b.icmp_unsigned("==", signed, number(0))
                 self.fail_unless(clear, "hmac_protected")
+        if any(_changes_tlvs(e) for e in rule.edits):
+            assert packet.srh is not None
+            first = self.b.icmp_unsigned("==", packet.srh.behind, number(0))
+            self.fail_unless(first, "not_first_srh")
         self._prepare(values, packet)
         for region in sorted({x.region for x in values if isinstance(x, v.Load)}, key=str):
             self._require(region, packet)
@@ -634,6 +644,15 @@ class FunctionEmitter:
 
 def _writes_srh(edit: p.Edit) -> bool:
     return isinstance(edit, p.Store) and edit.region == v.SRH
+
+
+def _changes_tlvs(edit: p.Edit) -> bool:
+    """Whether an edit makes the kernel look at the SRH again: it then takes the first routing
+    header for it (bpf_lwt_seg6_store_bytes and bpf_lwt_seg6_adjust_srh, net/core/filter.c), and
+    would write the length of one into the other."""
+    if isinstance(edit, p.Rebuild):
+        return True
+    return isinstance(edit, p.Store) and edit.region.kind == "tlv"
 
 
 def _touches_hmac(edit: p.Edit) -> bool:

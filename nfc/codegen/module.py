@@ -14,6 +14,7 @@ from nfc.codegen.rebuild import BYTES, SCRATCH_SIZE
 from nfc.codegen.target import Target
 from nfc.manifest import EVENTS_MAP, PARAMS_SECTION, Manifest, Param
 from nfc.plan.plan import Plan
+from nfc.plan.uses import finds_srh
 from nfc.syntax.source import Source
 
 TRIPLE = "bpfel"
@@ -106,7 +107,7 @@ def _stats(module: ir.Module, debug: DebugInfo, unit: Unit) -> ir.GlobalVariable
     u64 = debug.named("u64", 8)
     fields = [(counter.name, u64, 8 * i, 8) for i, counter in enumerate(manifest.counters)]
     size = 8 * len(fields)
-    if unit.plan.walks:
+    if finds_srh(unit.plan):
         room = -(-SCRATCH_SIZE // 8) * 8 if unit.plan.rebuilds else BYTES
         memory = debug.array(debug.integer("unsigned char", 8), room, 8)
         fields.append(("scratch", memory, size, room))

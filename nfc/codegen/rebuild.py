@@ -70,8 +70,7 @@ def forget(f: FunctionEmitter, values: Sequence[ir.Value]) -> list[ir.Value]:
     TLVs can end: a value that comes out of a map is the same unknown number on all of them.
     """
     assert len(values) <= MAX_FORGET
-    b = f.b
-    memory = at(b, f.stats, f.plan.counter_count * 8)
+    b, memory = f.b, f.memory()
     for i, value in enumerate(values):
         b.store(value, at(b, memory, FORGET + 8 * i), align=8)
     # Or LLVM would see that what is loaded was just stored.
@@ -85,7 +84,7 @@ class _Rebuild:
         assert packet.srh is not None and packet.tlvs is not None
         self.f, self.edit, self.packet = f, edit, packet
         self.srh, self.tlvs = packet.srh, packet.tlvs
-        self.memory = at(f.b, f.stats, f.plan.counter_count * 8)
+        self.memory = f.memory()
         evaluator = f.evaluator(packet)
         self.buffers: dict[int, ir.Value] = {}
         for block in edit.blocks:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from nfc.codegen.values import I64, at, load_raw, number
+from nfc.codegen.values import I64, PTR, at, load_raw, number
 from nfc.plan.plan import Search
 
+I1 = ir.IntType(1)
 IPV6_HEADER = 40
 ROUTING_HEADER = 43  # IANA protocol numbers
 SRH_TYPE = 4
@@ -36,6 +37,7 @@ class Srh:
     offset: ir.Value
     end: ir.Value  # behind the TLVs
     tlvs: ir.Value  # behind the segments
+    behind: ir.Value  # not 0 if another routing header stands before it
 
 
 @dataclass(frozen=True)
@@ -48,115 +50,125 @@ class Tlvs:
     gaps: ir.Value  # not 0 if there is padding before a TLV that is not padding
 
 
-def find_srh(builder: ir.IRBuilder, data: ir.Value, end: ir.Value) -> Srh:
-    """Walk the extension headers to the first routing header; leaves the builder behind it all."""
+def find_srh(builder: ir.IRBuilder, data: ir.Value, end: ir.Value, memory: ir.Value) -> Srh:
+    """Walk the extension headers to the SRH that the kernel has advanced; leaves the builder
+    behind it all.
+
+    What goes from one header to the next lies in `memory` (24 bytes): see nfc.codegen.rebuild on
+    why.
+
+    The kernel takes the first routing header with segments left (ipv6_find_hdr with
+    IP6_FH_F_SKIP_RH, net/ipv6/exthdrs_core.c), and then advances it. So it is the first that has
+    segments left now, or the one that has just lost its last: the destination is then its
+    segment 0. One without segments that is not at its destination was skipped, as after an
+    insert (End.B6) whose segments are all done.
+    """
     function = builder.function
-    walk = function.append_basic_block("srh.walk")
-    step = function.append_basic_block("srh.step")
-    at_header = function.append_basic_block("srh.at")
-    parse = function.append_basic_block("srh.parse")
-    done = function.append_basic_block("srh.done")
+    names = ("ip", "head", "within", "near", "read", "routing", "ours", "last", "other", "follow")
+    block = {name: function.append_basic_block(f"srh.{name}") for name in names}
+    parse, done = function.append_basic_block("srh.parse"), function.append_basic_block("srh.done")
 
     start = builder.block
     readable = builder.icmp_unsigned("<=", at(builder, data, IPV6_HEADER), end)
-    first = function.append_basic_block("srh.ip")
-    builder.cbranch(readable, first, done)
+    builder.cbranch(readable, block["ip"], done)
+    builder.position_at_end(block["ip"])
+    entering = (load_raw(builder, data, 6, 1), number(IPV6_HEADER), number(0))
+    for i, value in enumerate(entering):
+        builder.store(value, at(builder, memory, 8 * i), align=8)
+    builder.branch(block["head"])
 
-    # The usual case first: the SRH follows the IPv6 header.
-    builder.position_at_end(first)
-    next_header = load_raw(builder, data, 6, 1)
-    direct = builder.icmp_unsigned("==", next_header, number(ROUTING_HEADER))
-    builder.cbranch(direct, at_header, walk)
+    builder.position_at_end(block["head"])
+    count = builder.phi(I64, "count")
+    count.add_incoming(number(0), block["ip"])
+    words = [at(builder, memory, 8 * i) for i in range(3)]
+    kind, offset, routed = (builder.load(w, align=8, typ=I64) for w in words)
+    within = builder.icmp_unsigned("<", count, number(MAX_EXTENSION_HEADERS + 1))
+    builder.cbranch(within, block["within"], done)
+    builder.position_at_end(block["within"])
+    near = builder.icmp_unsigned("<=", offset, number(MAX_SRH_START))
+    builder.cbranch(near, block["near"], done)
+    builder.position_at_end(block["near"])
+    header = at(builder, data, offset)
+    enough = builder.icmp_unsigned("<=", at(builder, header, SRH_FIXED), end)
+    builder.cbranch(enough, block["read"], done)
+    builder.position_at_end(block["read"])
+    following = load_raw(builder, header, 0, 1)
+    length = load_raw(builder, header, 1, 1)
+    is_routing = builder.icmp_unsigned("==", kind, number(ROUTING_HEADER))
+    builder.cbranch(is_routing, block["routing"], block["other"])
+
+    builder.position_at_end(block["routing"])
+    is_srh = builder.icmp_unsigned("==", load_raw(builder, header, 2, 1), number(SRH_TYPE))
+    builder.cbranch(is_srh, block["ours"], block["follow"])
+    builder.position_at_end(block["ours"])
+    left = builder.icmp_unsigned("!=", load_raw(builder, header, 3, 1), number(0))
+    builder.cbranch(left, parse, block["last"])
+    builder.position_at_end(block["last"])
+    whole = builder.icmp_unsigned("<=", at(builder, header, SRH_FIXED + 16), end)
+    compare = function.append_basic_block("srh.compare")
+    builder.cbranch(whole, compare, done)
+    builder.position_at_end(compare)
+    differs = builder.or_(
+        builder.xor(load_raw(builder, header, 8, 8), load_raw(builder, data, 24, 8)),
+        builder.xor(load_raw(builder, header, 16, 8), load_raw(builder, data, 32, 8)),
+    )
+    arrived = builder.icmp_unsigned("==", differs, number(0))
+    builder.cbranch(arrived, parse, block["follow"])
 
     # Hop-by-hop (0) and destination options (60) are (length + 1) * 8 bytes, the fragment
     # header (44) 8, the authentication header (51) (length + 2) * 4.
-    builder.position_at_end(walk)
-    kind = builder.phi(I64, "kind")
-    offset = builder.phi(I64, "offset")
-    count = builder.phi(I64, "count")
-    kind.add_incoming(next_header, first)
-    offset.add_incoming(number(IPV6_HEADER), first)
-    count.add_incoming(number(0), first)
-    options = builder.or_(
-        builder.icmp_unsigned("==", kind, number(0)),
-        builder.icmp_unsigned("==", kind, number(60)),
-    )
+    builder.position_at_end(block["other"])
     fragment = builder.icmp_unsigned("==", kind, number(44))
     authentication = builder.icmp_unsigned("==", kind, number(51))
-    known = builder.or_(options, builder.or_(fragment, authentication))
-    within = builder.icmp_unsigned("<", count, number(MAX_EXTENSION_HEADERS))
-    inside = builder.icmp_unsigned("<=", offset, number(MAX_SRH_START))
-    check = function.append_basic_block("srh.bounds")
-    follow = function.append_basic_block("srh.follow")
-    reach = function.append_basic_block("srh.reach")
-    builder.cbranch(known, check, done)
-    builder.position_at_end(check)
-    builder.cbranch(within, reach, done)
-    builder.position_at_end(reach)
-    builder.cbranch(inside, step, done)
-    builder.position_at_end(step)
-    header = at(builder, data, offset)
-    enough = builder.icmp_unsigned("<=", at(builder, header, 8), end)
-    builder.cbranch(enough, follow, done)
-    builder.position_at_end(follow)
-    following = load_raw(builder, header, 0, 1)
-    length = load_raw(builder, header, 1, 1)
+    known = builder.or_(fragment, authentication)
+    for options in (0, 60):
+        known = builder.or_(known, builder.icmp_unsigned("==", kind, number(options)))
+    builder.cbranch(known, block["follow"], done)
+    other_end = builder.block
+
+    builder.position_at_end(block["follow"])
+    is_fragment, is_authentication = builder.phi(I1, "fragment"), builder.phi(I1, "authentication")
+    passed = builder.phi(I64, "passed")
+    for source in (block["routing"], compare):
+        is_fragment.add_incoming(I1(0), source)
+        is_authentication.add_incoming(I1(0), source)
+        passed.add_incoming(number(1), source)
+    is_fragment.add_incoming(fragment, other_end)
+    is_authentication.add_incoming(authentication, other_end)
+    passed.add_incoming(number(0), other_end)
     by_8 = builder.shl(builder.add(length, number(1)), number(3))
     by_4 = builder.shl(builder.add(length, number(2)), number(2))
-    size = builder.select(fragment, number(8), builder.select(authentication, by_4, by_8))
-    moved = builder.add(offset, size)
-    counted = builder.add(count, number(1))
-    kind.add_incoming(following, follow)
-    offset.add_incoming(moved, follow)
-    count.add_incoming(counted, follow)
-    is_routing = builder.icmp_unsigned("==", following, number(ROUTING_HEADER))
-    builder.cbranch(is_routing, at_header, walk)
-
-    builder.position_at_end(at_header)
-    srh_offset = builder.phi(I64, "srh.offset")
-    srh_offset.add_incoming(number(IPV6_HEADER), first)
-    srh_offset.add_incoming(moved, follow)
-    near = builder.icmp_unsigned("<=", srh_offset, number(MAX_SRH_START))
-    close = function.append_basic_block("srh.near")
-    builder.cbranch(near, close, done)
-    builder.position_at_end(close)
-    pointer = at(builder, data, srh_offset)
-    fits = builder.icmp_unsigned("<=", at(builder, pointer, SRH_FIXED), end)
-    builder.cbranch(fits, parse, done)
+    size = builder.select(is_fragment, number(8), builder.select(is_authentication, by_4, by_8))
+    leaving = (following, builder.add(offset, size), builder.or_(routed, passed))
+    for word, value in zip(words, leaving, strict=True):
+        builder.store(value, word, align=8)
+    count.add_incoming(builder.add(count, number(1)), builder.block)
+    builder.branch(block["head"])
 
     builder.position_at_end(parse)
-    type_ = load_raw(builder, pointer, 2, 1)
-    extension = load_raw(builder, pointer, 1, 1)
-    last_entry = load_raw(builder, pointer, 4, 1)
-    body = builder.add(srh_offset, number(SRH_FIXED))
-    srh_end = builder.add(body, builder.shl(extension, number(3)))
+    last_entry = load_raw(builder, header, 4, 1)
+    body = builder.add(offset, number(SRH_FIXED))
+    srh_end = builder.add(body, builder.shl(length, number(3)))
     tlvs = builder.add(body, builder.shl(builder.add(last_entry, number(1)), number(4)))
-    right_type = builder.icmp_unsigned("==", type_, number(SRH_TYPE))
     builder.branch(done)
 
     builder.position_at_end(done)
-    missing = [start, walk, check, reach, step, at_header, close]
-    found = builder.phi(ir.IntType(1), "srh.found")
-    results = [
-        builder.phi(t, n)
-        for t, n in (
-            (ir.PointerType(), "srh"),
-            (I64, "srh.off"),
-            (I64, "srh.end"),
-            (I64, "srh.tlvs"),
-        )
-    ]
-    found.add_incoming(right_type, parse)
-    values = (pointer, srh_offset, srh_end, tlvs)
-    for phi, value in zip(results, values, strict=True):
-        phi.add_incoming(value, parse)
-    for block in missing:
-        found.add_incoming(ir.Constant(ir.IntType(1), 0), block)
+    missing = [start, *(block[n] for n in ("head", "within", "near", "last", "other"))]
+    found, pointer = builder.phi(I1, "srh.found"), builder.phi(PTR, "srh")
+    found.add_incoming(I1(1), parse)
+    pointer.add_incoming(header, parse)
+    for source in missing:
+        found.add_incoming(I1(0), source)
         # `data` stands in where there is none: a null would make the verifier lose the type.
-        results[0].add_incoming(data, block)
-        for phi in results[1:]:
-            phi.add_incoming(number(0), block)
-    return Srh(found, results[0], results[1], results[2], results[3])
+        pointer.add_incoming(data, source)
+    results = []
+    for name, value in (("off", offset), ("end", srh_end), ("tlvs", tlvs), ("behind", routed)):
+        phi = builder.phi(I64, f"srh.{name}")
+        phi.add_incoming(value, parse)
+        for source in missing:
+            phi.add_incoming(number(0), source)
+        results.append(phi)
+    return Srh(found, pointer, *results)
 
 
 def _mask_below(builder: ir.IRBuilder, value: ir.Value, limit: int) -> ir.Value:

@@ -94,10 +94,10 @@ def _errors(rules: Sequence[Rule]) -> tuple[str, ...]:
         for edit in rule.edits:
             match edit:
                 case SetBits(_, region):
-                    found |= {"srh_write_failed"} | ({"no_srh"} if region == SRH else set())
+                    found |= {"srh_write_failed", "no_srh" if region == SRH else "not_first_srh"}
                 case Resize():
                     found |= {"srh_write_failed", "srh_resize_failed", "srh_full", "no_srh"}
-                    found.add("hmac_protected")
+                    found |= {"hmac_protected", "not_first_srh"}
                 case Emit():
                     found.add("events_lost")
         if writes_flags(rule):

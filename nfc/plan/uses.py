@@ -11,6 +11,7 @@ from nfc.plan.plan import (
     Edit,
     Emit,
     Encap,
+    Plan,
     Rebuild,
     Resize,
     Rule,
@@ -60,3 +61,13 @@ def body_values(rule: Rule) -> list[Value]:
 def guard_values(rule: Rule) -> list[Value]:
     """Every value in a rule's guard."""
     return [] if rule.guard is None else walk(rule.guard)
+
+
+def finds_srh(plan: Plan) -> bool:
+    """Whether a function has to find the SRH."""
+    values = [v for rule in plan.rules for v in (*guard_values(rule), *body_values(rule))]
+    return (
+        plan.walks
+        or any(isinstance(v, Load) and v.region.kind in ("srh", "segment") for v in values)
+        or any(isinstance(edit, Store) for rule in plan.rules for edit in rule.edits)
+    )

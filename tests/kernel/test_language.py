@@ -413,6 +413,43 @@ def test_match_behind_the_srh(
     assert len(got) == holds
 
 
+def two_headers(tag: int, tlvs: list[AnyTLV], left: int) -> bytes:
+    """An SRH whose segments are all done, and behind it the one that counts."""
+    dst, hop = (SID, 64) if left else (H2, 63)
+    behind = packet(
+        ip(H1, dst), srh([SID, H2], left=left, tag=tag, tlvs=tlvs), udp(4000, 5000), PAYLOAD
+    )
+    done = srh(["fd00:7::7", SID], left=0, tag=99, next_header=43)
+    checked = bytes(behind)[40:]
+    return bytes(packet(ip(H1, dst, hop_limit=hop), done, checked))
+
+
+def test_the_srh_behind_one_that_is_done(net: Chain, tmp_path: Path) -> None:
+    """It is the one that the kernel has advanced: match it, and set its tag."""
+    put(
+        net,
+        tmp_path,
+        when("srh.tag == 5 and srh.last_entry == 1").replace(
+            "{ forward }", "{ set srh.tag = 6 forward }"
+        ),
+    )
+    with net.lab.capture("h2", "eth0") as capture:
+        net.lab.send("h1", "eth0", two_headers(5, [], 1))
+        (got,) = capture.packets(1, timeout=0.5)
+    assert got == two_headers(6, [], 0), diff(two_headers(6, [], 0), got)
+
+
+def test_tlvs_behind_another_srh_are_not_changed(net: Chain, tmp_path: Path) -> None:
+    """The kernel would write the length into the first routing header."""
+    put(net, tmp_path, edits("srh has B as b", "set b.y = 4"))
+    with net.lab.capture("h2", "eth0") as capture:
+        net.lab.send("h1", "eth0", two_headers(5, [b(3)], 1))
+        assert capture.packets(1, timeout=0.3) == []
+    counters = status().counters
+    assert counters is not None
+    assert counters.errors["not_first_srh"] == 1
+
+
 def test_match_in_transit(net: Chain, tmp_path: Path) -> None:
     path = tmp_path / "program.nf"
     path.write_text("transit f at in { when udp.dst_port == 5000 { drop } otherwise forward }")
