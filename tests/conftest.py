@@ -9,11 +9,12 @@ kernel must not pass without it.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,25 @@ def nfc(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
         return int(end.value.code or 0), out, err
 
     return run
+
+
+@pytest.fixture
+def as_nobody() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `nfc` with these arguments in a process without privileges, in the folder /."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become nobody")
+    drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", sys.executable]
+    environment = {k: v for k, v in os.environ.items() if k != "NFC_STATE_DIR"}
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [*drop, *map(str, arguments)]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd="/", env=environment
+        )
+
+    if shutil.which("setpriv") is None or run("-c", "import nfc").returncode != 0:
+        pytest.skip("no setpriv, or nobody cannot run this Python")
+    return partial(run, "-m", "nfc")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

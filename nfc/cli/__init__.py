@@ -58,7 +58,7 @@ def main() -> None:
     it was interrupted.
     """
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(prog_name="nfc", standalone_mode=False)
     except NfcError as error:
         output.error(error)
         sys.exit(error.exit_status)

@@ -121,7 +121,6 @@ def deploy(request: Request) -> Outcome:
     name = request.name or manifest.function
     _check_name(name)
     params.apply(bytes(manifest.params_size), manifest, request.settings)
-    _check_privileges()
     data = compilation.object([compiled])
     route = {
         "prefix": prefix,
@@ -130,6 +129,7 @@ def deploy(request: Request) -> Outcome:
         "via": request.via,
         "metric": request.metric,
     }
+    _check_privileges()
     record = Record(
         name=name,
         netns=request.netns or HERE,

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -182,12 +183,11 @@ def test_it_does_not_touch_what_is_deployed(
         undeploy(["f"], None)
 
 
-def test_as_nobody_it_says_why_and_shows_the_rest() -> None:
+def test_as_nobody_it_says_why_and_shows_the_rest(
+    as_nobody: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
     before = look()
-    drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
-    done = subprocess.run(
-        [*drop, *NFC, "demo"], capture_output=True, text=True, timeout=60, check=False, cwd="/"
-    )
+    done = as_nobody("demo")
     assert (done.returncode, done.stderr) == (0, "")
     why = [line for line in done.stdout.splitlines() if "needs root" in line]
     assert len(why) == 1

@@ -1,0 +1,190 @@
+"""`nfc check` on sources, on objects of any compiler, and on what is neither."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nfc.compiler import compile_file
+from nfc.errors import NfcError
+from nfc.resources import data_dir
+from nfc.syntax.diagnostics import SourceErrors
+from nfc.verify.checks import check_path
+
+Nfc = Callable[..., tuple[int, str, str]]
+
+STDLIB = data_dir("stdlib")
+BUILT = compile_file(STDLIB / "tag.nf")
+OBJECT = BUILT.object(BUILT.functions)
+IN_C = """
+#define SEC(name) __attribute__((section(name), used))
+struct __sk_buff { unsigned len; };
+static long (*const redirect)(unsigned, unsigned long) = (void *)23;
+static long (*const nobody_has_this)(void) = (void *)99999;
+SEC("lwt_in") int fine(struct __sk_buff *skb) { return skb->len > 100 ? 2 : 0; }
+SEC("lwt_out") int wrong_helper(struct __sk_buff *skb) { return redirect(1, 0); }
+SEC("lwt_xmit") int right_helper(struct __sk_buff *skb) { return redirect(1, 0); }
+SEC("lwt_seg6local") int no_helper(struct __sk_buff *skb) { return nobody_has_this(); }
+char licence[] SEC("license") = "GPL";
+"""
+
+
+@pytest.fixture(scope="module")
+def made_by_clang(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("clang") is None:
+        pytest.skip("no clang")
+    folder = tmp_path_factory.mktemp("c")
+    (folder / "p.c").write_text(IN_C)
+    command = ["clang", "-O2", "-g", "-target", "bpf", "-c", "p.c", "-o", "p.o"]
+    subprocess.run(command, cwd=folder, check=True)
+    return folder / "p.o"
+
+
+@pytest.mark.parametrize("source", sorted(STDLIB.glob("*.nf")), ids=lambda p: p.stem)
+def test_the_standard_library(nfc: Nfc, source: Path) -> None:
+    code, out, err = nfc("check", source, "--no-load")
+    assert (code, err) == (0, "")
+    assert "refused" not in out
+    code, out, err = nfc("check", source, "--no-load", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found["ok"] is True
+    assert all(f["ok"] and f["instructions"] > 0 for f in found["functions"])
+
+
+def test_our_object_says_what_its_source_says(nfc: Nfc, tmp_path: Path) -> None:
+    path = tmp_path / "tag.o"
+    path.write_bytes(OBJECT)
+    source = json.loads(nfc("check", STDLIB / "tag.nf", "--no-load", "--json")[1])
+    ours = json.loads(nfc("check", path, "--no-load", "--json", "--kernel", "6.1")[1])
+    assert ours == source
+
+
+def test_an_object_of_clang(nfc: Nfc, made_by_clang: Path) -> None:
+    code, out, err = nfc("check", made_by_clang, "--no-load", "--json")
+    assert (code, err) == (1, "")
+    found = {f["function"]: f for f in json.loads(out)["functions"]}
+    assert {name: f["ok"] for name, f in found.items()} == {
+        "fine": True, "wrong_helper": False, "right_helper": True, "no_helper": False,
+    }  # fmt: skip
+    (violation,) = found["wrong_helper"]["violations"]
+    assert "not offered at out, only at xmit" in violation["message"]
+    assert violation["place"].endswith("p.c:7")
+    assert "redirect(1, 0)" in violation["source"]
+    code, out, _ = nfc("check", made_by_clang, "--no-load")
+    assert code == 1
+    assert "p.c:7: bpf_redirect is not offered at out" in out
+    for name, expected in (("fine", 0), ("no_helper", 1)):
+        assert nfc("check", made_by_clang, "--no-load", "--function", name)[0] == expected
+    code, out, err = nfc("check", made_by_clang, "--no-load", "--function", "fin")
+    assert (code, out) == (2, "")
+    assert "'fine'" in err
+
+
+@pytest.mark.kernel
+def test_the_running_kernel_is_asked(nfc: Nfc, made_by_clang: Path) -> None:
+    """And its verifier agrees with every word that was said without it."""
+    code, out, _ = nfc("check", made_by_clang, "--json")
+    assert code == 1
+    for found in json.loads(out)["functions"]:
+        assert found["running_kernel"]["accepted"] is (not found["violations"])
+    code, out, _ = nfc("check", STDLIB / "delay.nf")
+    assert code == 0
+    assert out.count("accepted") == 2
+
+
+def test_old_kernels(nfc: Nfc, tmp_path: Path) -> None:
+    path = tmp_path / "tag.o"
+    path.write_bytes(OBJECT)
+    code, out, _ = nfc("check", path, "--no-load", "--kernel", "4.14")
+    assert code == 1
+    assert "came with kernel 4.18" in out
+
+
+def refused(nfc: Nfc, path: Path, *options: str) -> str:
+    """The message; the same text with --json; no traceback; the path named."""
+    code, out, err = nfc("check", path, "--no-load", *options)
+    assert (code, out) == (1, ""), out
+    assert path.name in err
+    code, out, json_err = nfc("check", path, "--no-load", "--json", *options)
+    assert (code, json_err) == (1, "")
+    found = json.loads(out)
+    assert found["ok"] is False
+    assert found.get("error") or found["diagnostics"]
+    return err
+
+
+def test_a_wrong_program(nfc: Nfc, tmp_path: Path) -> None:
+    path = tmp_path / "bad.nf"
+    path.write_text("endpoint f {\n    otherwise forwrd\n}\nendpoint g { when x { drop } }\n")
+    err = refused(nfc, path)
+    assert "bad.nf:2:15: error:" in err
+    found = json.loads(nfc("check", path, "--json")[1])
+    assert all({"line", "column", "message"} <= set(d) for d in found["diagnostics"])
+
+
+JUNK = {
+    "empty": b"",
+    "zeros": bytes(4096),
+    "only magic": b"\x7fELF",
+    "text": b"hello",
+    "not utf-8": b"endpoint f { # \xff\xfe\n otherwise forward }",
+    "two megabytes": b"#" * (2 << 20),
+    "two megabytes of rules": b"endpoint f { otherwise forward }\n" * 65_000,
+    "deep": b"endpoint f { when " + b"(" * 20_000 + b" { drop } otherwise forward }",
+    "one long line": b"const A = " + b"1 + " * 20_000 + b"1",
+    "a relocatable of another machine": OBJECT[:18] + b"\x3e\x00" + OBJECT[20:],
+    "half an object": OBJECT[: len(OBJECT) // 2],
+}
+
+
+@pytest.mark.parametrize("suffix", [".nf", ".o"])
+@pytest.mark.parametrize("content", JUNK.values(), ids=JUNK)
+def test_junk(nfc: Nfc, tmp_path: Path, content: bytes, suffix: str) -> None:
+    path = tmp_path / f"junk{suffix}"
+    path.write_bytes(content)
+    if suffix == ".nf" and content in (b"", b"#" * (2 << 20)):
+        # A program that declares nothing; there is nothing to check, and no error.
+        assert nfc("check", path, "--no-load")[0] in (0, 1)
+        return
+    refused(nfc, path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_damage_to_an_object(tmp_path: Path, data: st.DataObject) -> None:
+    """Bytes changed, cut off, or put in: a report or an error with the path; never more."""
+    content = bytearray(OBJECT)
+    for _ in range(data.draw(st.integers(1, 8))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content) - 1)) :]
+    survives(tmp_path / "damaged.o", bytes(content))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=600), st.sampled_from([b"", b"\x7fELF", OBJECT[:64]]))
+def test_any_bytes(tmp_path: Path, content: bytes, head: bytes) -> None:
+    survives(tmp_path / "random.o", head + content)
+    survives(tmp_path / "random.nf", head + content)
+
+
+def survives(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    try:
+        reports, _ = check_path(path, "6.1", None, load=False)
+    except NfcError as error:
+        shown = error.render() if isinstance(error, SourceErrors) else error.message
+        assert str(path) in shown or path.name in shown
+        return
+    for report in reports:
+        assert str(report)
+        json.dumps(report.to_json())
