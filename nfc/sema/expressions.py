@@ -8,13 +8,13 @@ from nfc.sema import typed, types
 from nfc.sema.constants import fold
 from nfc.sema.headers import HEADERS, MAX_SEGMENT_INDEX, META, META_NAME, SEGMENT_LIST
 from nfc.sema.hooks import Hook
+from nfc.sema.inplace import MAX_NESTING, MAX_VALUES, measure
 from nfc.sema.scope import Scope
 from nfc.syntax import tree
 from nfc.syntax.diagnostics import nearest
 from nfc.syntax.source import Span
 
 FUNCTIONS = ("now()", "every(n)", "sample(1 in n)")
-MAX_CALLS = 1000  # of definitions, in one rule: they are put in place, so they multiply
 _ORDER = {"<", "<=", ">", ">="}
 
 
@@ -31,7 +31,8 @@ class Checker:
     elsewhere: dict[str, int] = field(default_factory=dict)  # alias -> line of the rule binding it
     local: dict[str, typed.Expr] = field(default_factory=dict)  # arguments of a definition
     within: tuple[str, ...] = ()  # definitions that are being put in place
-    budget: list[int] = field(default_factory=lambda: [MAX_CALLS])
+    budget: list[int] = field(default_factory=lambda: [MAX_VALUES])  # for definitions
+    measured: bool = False  # within a definition that has its room already
 
     # ---- entry points -----------------------------------------------------------------------
 
@@ -321,10 +322,16 @@ class Checker:
             path = " → ".join([*self.within, name])
             self._error(expr.span, f"'{name}' is defined by itself ({path})")
             return None
-        self.budget[0] -= 1
-        if self.budget[0] < 0:
-            self._error(expr.span, f"this comes to more than {MAX_CALLS} calls of definitions")
-            return None
+        if not self.measured:
+            size = measure(expr, self.scope.definitions, self.local, self.within, self.budget[0])
+            if size is None:
+                self._error(
+                    expr.span,
+                    "with its definitions in place this is too large",
+                    f"a rule has room for {MAX_VALUES} values, {MAX_NESTING} deep",
+                )
+                return None
+            self.budget[0] -= size
         wanted, given = len(definition.arguments), len(expr.arguments)
         if wanted != given:
             shown = ", ".join(f"{a.name.text}: {a.type.text}" for a in definition.arguments)
@@ -345,7 +352,7 @@ class Checker:
         if type_ is None:
             return None
         inside = Checker(
-            self.scope, self.hook, local=local, within=(*self.within, name), budget=self.budget
+            self.scope, self.hook, local=local, within=(*self.within, name), measured=True
         )
         return inside.check(definition.value, type_)
 
