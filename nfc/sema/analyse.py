@@ -7,6 +7,7 @@ from pathlib import Path
 from nfc.sema import modules, typed
 from nfc.sema.declare import check_definitions, declare
 from nfc.sema.functions import check_function
+from nfc.sema.reach import check_reach
 from nfc.sema.scope import Scope
 from nfc.syntax import tree
 from nfc.syntax.diagnostics import Diagnostics
@@ -39,6 +40,7 @@ def analyse_tree(file: tree.File, path: Path, diagnostics: Diagnostics) -> typed
             function = check_function(item, scope)
             if function is not None and claimed:
                 functions.append(function)
+                check_reach(function, diagnostics)
     if diagnostics.has_errors:
         return None
     return typed.Program(
