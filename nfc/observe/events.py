@@ -15,12 +15,14 @@ from nfc.deploy import values
 from nfc.deploy.places import events_map
 from nfc.deploy.recovery import recover_all
 from nfc.deploy.select import select_one
-from nfc.deploy.state import HERE, Record, open_store, state_dir
+from nfc.deploy.state import HERE, Record, Store, open_store, state_dir
 from nfc.errors import NfcError
 from nfc.manifest import Event, Manifest
 
 if TYPE_CHECKING:
     from nfc.kernel.maps import Map
+
+LOOK_AGAIN_S = 1.0  # how soon `follow` sees that a function was replaced
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,51 @@ def read_events(
 def follow(
     name: str, netns: str | None, *, count: int | None = None, timeout: float | None = None
 ) -> Iterator[Decoded]:
-    """Events of a deployed function. Raises UsageError, NfcError (someone else reads them)."""
+    """Events of a deployed function, also of the functions that replace it meanwhile.
+
+    Raises UsageError, NfcError: someone else reads them, or it is undeployed.
+    """
     with open_store() as store:
         recover_all(store)
         record = select_one(store, name, netns)
-        ring = events_map(record)
-    with ring, _only_reader(record):
-        yield from read_events(ring, record.manifest, count=count, timeout=timeout)
+    until = None if timeout is None else time.monotonic() + timeout
+    left = count
+    with _only_reader(record):
+        while True:
+            with open_store(shared=True):  # nobody removes its pins now
+                record = _current(record)
+                opened = events_map(record)
+            with opened as ring:
+                for event in _of_one_generation(ring, record, left, until):
+                    yield event
+                    left = None if left is None else left - 1
+            if left == 0 or (until is not None and time.monotonic() >= until):
+                return
+
+
+def _of_one_generation(
+    ring: Map, record: Record, left: int | None, until: float | None
+) -> Iterator[Decoded]:
+    """Events until there were enough, the time is up, or another program is in force."""
+    while left is None or left > 0:
+        now = time.monotonic()
+        rest = LOOK_AGAIN_S if until is None else min(LOOK_AGAIN_S, max(0.0, until - now))
+        replaced = _current(record).generation != record.generation
+        # What the old program said last still waits in its ring.
+        slice_ = 0.0 if replaced else rest
+        for event in read_events(ring, record.manifest, count=left, timeout=slice_):
+            yield event
+            left = None if left is None else left - 1
+        if replaced or (until is not None and time.monotonic() >= until):
+            return
+
+
+def _current(record: Record) -> Record:
+    """The record that is in force now; records are replaced whole, so no lock is needed."""
+    current = Store(state_dir()).read(record.netns, record.name)
+    if current is None:
+        raise NfcError(f"{record.name} is not deployed any more")
+    return current
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import IO
 import pytest
 
 from kernel.deployed import H1, H2, PAYLOAD, SID, Router, fresh, query, router
+from nfc.deploy.deployments import undeploy
 from nfc.deploy.status import Status, read_status
 from nfc.observe.counters import Counters
 from nfc.packet import Packet, ip, packet, srh, tlv, udp
@@ -251,6 +252,22 @@ def test_a_reader_of_the_output_that_leaves(place: Router) -> None:
     assert process.stderr.read() == ""
     process.stderr.close()
     assert process.wait(5) is not None
+
+
+def test_events_go_on_when_the_function_is_replaced(place: Router) -> None:
+    """Of the old function to the last one, then of the new; until it is undeployed."""
+    place.deploy(TWO_RULES)
+    send(place, query(tag=2))
+    process = reader(place, "--json")
+    assert json.loads(a_line(process.stdout))["tag"] == 2
+    send(place, query(tag=2))
+    place.deploy(TWO_RULES.replace("tag = srh.tag", "tag = 77"))
+    send(place, query(tag=2))
+    assert [json.loads(a_line(process.stdout))["tag"] for _ in range(2)] == [2, 77]
+    undeploy(["f"], None)
+    out, err = process.communicate(timeout=5)
+    assert (process.returncode, out) == (1, "")
+    assert "f is not deployed any more" in err
 
 
 def test_no_events_to_read(place: Router, nfc: Callable[..., tuple[int, str, str]]) -> None:
