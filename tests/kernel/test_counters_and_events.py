@@ -17,6 +17,7 @@ import pytest
 
 from kernel.deployed import H1, H2, PAYLOAD, SID, Router, fresh, query, router
 from nfc.deploy.deployments import undeploy
+from nfc.deploy.settings import set_params
 from nfc.deploy.status import Status, read_status
 from nfc.observe.counters import Counters
 from nfc.packet import Packet, ip, packet, srh, tlv, udp
@@ -128,6 +129,37 @@ def test_action_failed(place: Router) -> None:
     outer = packet(ip(H1, SID), srh([SID, H2], left=1, next_header=41), bytes(inner))
     program = "endpoint f { otherwise decap to table main }\n"
     error_case(place, program, "action_failed", query(), outer)
+
+
+@pytest.mark.parametrize("verdict", ["forward to table 12345", "forward via fd00:99::1"])
+def test_action_failed_for_want_of_a_route(place: Router, verdict: str) -> None:
+    """A table that does not exist, a neighbour that nothing leads to."""
+    place.deploy(f"endpoint f {{ otherwise {verdict} }}\n")
+    assert send(place, query(), query()) == []
+    found = counters()
+    assert {k: n for k, n in found.errors.items() if n} == {"action_failed": 2}
+    assert (found.packets, found.dropped) == (2, 2)
+
+
+def test_encap_failed(place: Router) -> None:
+    """Nothing leads to the first segment; with one that can be reached the packet leaves."""
+    program = """
+    param segment: ipv6 = fd00:99::1
+    transit f at in { otherwise encap segments [segment, ip.dst] }
+    """
+    plain = packet(ip(H1, H2), udp(4000, 5000), PAYLOAD)
+    place.deploy(program, prefix="fd00:2::/64", dev="eth1")
+    try:
+        assert send(place, plain, plain) == []
+        found = counters()
+        assert {k: n for k, n in found.errors.items() if n} == {"encap_failed": 2}
+        assert (found.packets, found.dropped) == (2, 2)
+        set_params("f", None, {"segment": H2})
+        (got,) = send(place, plain)
+        assert got.endswith(bytes(plain)[40:])
+        assert counters().dropped == 2
+    finally:
+        undeploy(["f"], None)
 
 
 def test_an_error_sends_no_event(place: Router) -> None:
