@@ -56,4 +56,4 @@ def _claim(item: tree.Function, scope: Scope) -> bool:
     if len(item.name.text) > MAX_NAME:
         scope.diagnostics.error(item.name.span, f"a name has at most {MAX_NAME} characters")
         return False
-    return scope.claim(item.name)
+    return scope.claim(item.name, "function")

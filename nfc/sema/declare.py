@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from nfc.sema import typed, types
 from nfc.sema.expressions import Checker
 from nfc.sema.hooks import HOOKS
+from nfc.sema.reach import known
 from nfc.sema.scope import Scope
 from nfc.syntax import tree
 from nfc.syntax.diagnostics import Diagnostics
@@ -28,7 +29,8 @@ def declare(
         item
         for file in files
         for item in file.items
-        if isinstance(item, tree.Use | tree.Function) or scope.claim(item.name)
+        if isinstance(item, tree.Use | tree.Function)
+        or scope.claim(item.name, type(item).__name__.lower())
     ]
     for item in items:
         if isinstance(item, tree.Enum):
@@ -174,8 +176,12 @@ def _tlv(item: tree.Tlv, scope: Scope) -> None:
             return
         default = 0
         if part.default is not None:
-            if part.name is None or isinstance(type_, types.Timestamp):
-                scope.diagnostics.error(part.default.span, "this field cannot have a default")
+            if isinstance(type_, types.Timestamp):
+                scope.diagnostics.error(
+                    part.default.span,
+                    "a time has no default",
+                    "say it where the TLV is built, for example with now()",
+                )
             default = evaluate(part.default, type_, scope) or 0
         if part.name is not None:
             if part.name.text in names:
@@ -234,7 +240,12 @@ def evaluate(expr: tree.Expr, type_: types.Type, scope: Scope) -> int | None:
     value = Checker(scope, hook=None).check(expr, type_)
     if value is None:
         return None
-    if not isinstance(value, typed.Const):
-        scope.diagnostics.error(expr.span, "this value must be known when the file is compiled")
+    if isinstance(value, typed.Const):
+        return value.value
+    holds = known(value)
+    if holds is None:
+        scope.diagnostics.error(
+            expr.span, "this value must be known when the file is compiled", "use a const"
+        )
         return None
-    return value.value
+    return int(holds)

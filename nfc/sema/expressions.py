@@ -112,7 +112,9 @@ class Checker:
             )
             return None
         if isinstance(wanted, types.Timestamp) and value != 0:
-            self._error(span, "a timestamp cannot be written as a number, except 0")
+            self._error(
+                span, "a timestamp cannot be written as a number, except 0", "the time is now()"
+            )
             return None
         bits = type_.bits if type_ else max(1, value.bit_length())
         if value.bit_length() > min(bits, 64):
@@ -138,13 +140,15 @@ class Checker:
                 self._error(
                     span,
                     f"'{name}' is a member of {' and of '.join(m[0].name for m in members)}",
-                    "compare it with a field of the enum that is meant",
+                    "it can only be compared with a field of one of them",
                 )
                 return None
         if members:
             return typed.Const(span, members[0][0], members[0][1])
         if name in self.bound:
-            self._error(span, f"'{name}' is a TLV; name one of its fields", f"{name}.…")
+            self._error(
+                span, f"'{name}' is a TLV; name one of its fields", _example(name, self.bound[name])
+            )
             return None
         if scope.excused(name):
             return None
@@ -153,7 +157,23 @@ class Checker:
             *scope.params,
             *(n for e in scope.enums.values() for n, _ in e.members),
         ]
-        self._error(span, f"nothing is called '{name}'", nearest(name, known))
+        kind = scope.kind(name)
+        if kind is None:
+            fields_ = [f"{h}.{name}" for h, fields in HEADERS.items() if name in fields]
+            hint = nearest(name, known)
+            if fields_ and not hint:
+                hint = f"did you mean {' or '.join(fields_)}?"
+            self._error(span, f"nothing is called '{name}'", hint)
+        elif kind == "const":
+            self._error(span, f"'{name}' is declared further down", "put it before what uses it")
+        elif kind == "param":
+            self._error(
+                span, f"'{name}' is a param, not known when the file is compiled", "use a const"
+            )
+        else:
+            article = "an" if kind[0] in "aeiou" else "a"
+            hint = f"{name}(…)" if kind == "define" else None
+            self._error(span, f"'{name}' is {article} {kind}, not a value", hint)
         return None
 
     def _field(self, expr: tree.FieldRef) -> typed.Expr | None:
@@ -287,7 +307,11 @@ class Checker:
                 )
                 return None
             if alias in self.bound or alias in (*HEADERS, META_NAME):
-                self._error(expr.alias.span, f"'{alias}' already means something in this rule")
+                self._error(
+                    expr.alias.span,
+                    f"'{alias}' already means something in this rule",
+                    "give the TLV another name",
+                )
                 return None
             self.bound[alias] = tlv
         return typed.HasTlv(expr.span, types.Bool(), tlv)
@@ -494,6 +518,11 @@ class Checker:
 def _fields_hint(name: str, fields: object) -> str:
     names = list(fields) if isinstance(fields, dict) else []
     return nearest(name, names) or f"its fields: {', '.join(names)}"
+
+
+def _example(name: str, tlv: typed.Tlv) -> str | None:
+    first = next((f.name for f in tlv.fields if f.name), None)
+    return f"{name}.{first}" if first else None
 
 
 def _article(type_: types.Type) -> str:

@@ -70,7 +70,9 @@ def _rule(rule: tree.Rule, checker: Checker, hook: Hook, scope: Scope) -> typed.
     for statement in rule.body:
         if isinstance(statement, tree.Edit):
             if verdicts:
-                scope.diagnostics.error(statement.span, "a rule ends with its verdict")
+                scope.diagnostics.error(
+                    statement.span, "a rule ends with its verdict", "move this before the verdict"
+                )
             edit = _edit(statement, checker, hook, scope, seen)
             if edit is not None:
                 edits.append(edit)
@@ -91,7 +93,9 @@ def _rule(rule: tree.Rule, checker: Checker, hook: Hook, scope: Scope) -> typed.
     if isinstance(verdict, typed.Drop):
         for edit in edits:
             if not isinstance(edit, typed.Emit):
-                scope.diagnostics.warning(edit.span, "this edits a packet that is then dropped")
+                scope.diagnostics.warning(
+                    edit.span, "this edits a packet that is then dropped", "leave it out"
+                )
     if verdict is None or any(d.severity == "error" for d in scope.diagnostics.items[before:]):
         return None
     return typed.Rule(rule.span, guard, tuple(edits), verdict)
@@ -333,7 +337,7 @@ def _emit(statement: tree.Emit, checker: Checker, scope: Scope) -> typed.Emit | 
     by_name = {f.name: f.type for f in event.fields}
     given = _assignments(statement.fields, by_name, event.name, checker, scope)
     missing = [name for name in by_name if name not in given]
-    if missing:
+    if missing and all(a.name.text in by_name for a in statement.fields):
         scope.diagnostics.error(
             statement.span,
             f"{event.name} also has the field{'s' * (len(missing) > 1)} {', '.join(missing)}",

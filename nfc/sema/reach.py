@@ -32,15 +32,15 @@ def check_reach(function: typed.Function, diagnostics: Diagnostics) -> None:
         if rule.guard is None:
             continue
         parts = tuple(_conjuncts(rule.guard))
-        known = [_known(part) for part in parts]
-        if all(known):
+        answers = [known(part) for part in parts]
+        if all(answers):
             diagnostics.warning(
                 rule.guard.span,
                 "this always holds: no packet gets to the rules behind it",
                 "write 'otherwise' here, or take the rule out",
             )
             return
-        if False in known:
+        if False in answers:
             diagnostics.warning(rule.guard.span, "this never holds: no packet takes the rule")
             continue
         numbers = [shapes.number(part) for part in parts]
@@ -56,7 +56,7 @@ def check_reach(function: typed.Function, diagnostics: Diagnostics) -> None:
             earlier.append((asked, rule.span.line))
 
 
-def _known(guard: typed.Expr) -> bool | None:
+def known(guard: typed.Expr) -> bool | None:
     """Whether a condition holds, if that does not depend on the packet."""
     match guard:
         case typed.Const(value=value):
@@ -66,11 +66,11 @@ def _known(guard: typed.Expr) -> bool | None:
         case typed.InPrefix(value=typed.Const(value=value), address=address, length=length):
             return value >> (128 - length) == address >> (128 - length)
         case typed.Not(value=inner):
-            known = _known(inner)
-            return None if known is None else not known
+            holds = known(inner)
+            return None if holds is None else not holds
         case typed.Logic(op=op, left=a, right=b):
             # `x or true` may fail yet: a condition on a header that is not there does not hold.
-            both = (_known(a), _known(b))
+            both = (known(a), known(b))
             return None if None in both else any(both) if op == "or" else all(both)
     return None
 

@@ -29,9 +29,10 @@ class Scope:
     broken: set[str] = field(default_factory=set)  # declared, but with errors
     incomplete: bool = False  # a used file is missing: any name might have been in it
     _places: dict[str, Span] = field(default_factory=dict)
+    _kinds: dict[str, str] = field(default_factory=dict)
 
-    def claim(self, name: tree.Ident) -> bool:
-        """Take a name for a declaration; an error if it is taken."""
+    def claim(self, name: tree.Ident, kind: str) -> bool:
+        """Take a name for a declaration, a const or the like; an error if it is taken."""
         if name.text in RESERVED_NAMES:
             self.diagnostics.error(name.span, f"'{name.text}' is a word of the language")
             return False
@@ -44,7 +45,12 @@ class Scope:
             )
             return False
         self._places[name.text] = name.span
+        self._kinds[name.text] = kind
         return True
+
+    def kind(self, name: str) -> str | None:
+        """What a name is declared as anywhere in the program, in the language's word."""
+        return self._kinds.get(name)
 
     def excused(self, name: str) -> bool:
         """Whether a name is unknown only because of an error that was reported already."""

@@ -88,7 +88,7 @@ def _parse_item(chunk: list[Token], source: Source, diagnostics: Diagnostics) ->
         diagnostics.error(
             _span(source, bad),
             f"the language has no character {bad.value!r}",
-            "statements need nothing between them" if bad.value == ";" else None,
+            _CHARACTER_HINTS.get(bad.value),
         )
         return None
     if not _brackets(chunk, source, diagnostics):
@@ -190,6 +190,12 @@ _TOKEN_NAMES = {
     "MULOP": "an operator",
     "$END": "the end of the item",
 }
+_CHARACTER_HINTS = {
+    ";": "statements need nothing between them",
+    '"': "names stand without quotes",
+    "'": "names stand without quotes",
+    "!": "a condition is turned round with 'not'",
+}
 _VALUE_TOKENS = {"INT", "IPV6", "IPV4", "DURATION", "NAME", "LPAR", "TRUE", "FALSE", "SAMPLE"}
 
 
@@ -221,13 +227,29 @@ def _report(
         reserved = [v for v in keywords.values() if v == token.value]
         if reserved and "NAME" in expected:
             hint = hint or f"'{token.value}' is a word of the language and cannot be a name"
-    if token.value == "=" and "COMPARE" in expected:
-        hint = "a comparison is written '=='"
-    if token.value in ("&", "|") and token.type == "BITOP" and "NAME" in expected:
-        hint = "conditions are joined with 'and' and 'or'"
-    if token.value == "in" and "PREFIX" not in expected and "COMPARE" in expected:
-        hint = "what follows 'in' is a prefix such as fd00::/16"
+    hint = _habit(token, expected, chunk) or hint
     diagnostics.error(span, f"expected {_expected(expected, keywords)}, found {found}", hint)
+
+
+def _habit(token: Token, expected: set[str], chunk: list[Token]) -> str | None:
+    """What to write instead of what one writes out of habit from other languages."""
+    place = next((i for i, other in enumerate(chunk) if other is token), len(chunk))
+    before = chunk[place - 1]
+    if token.value == "=" and "COMPARE" in expected:
+        return "a comparison is written '=='"
+    if token.type == "COMPARE" and "AND" in expected:
+        return "two comparisons are joined with 'and' or 'or'"
+    if token.value in ("&", "|") and "NAME" in expected:
+        return "conditions are joined with 'and' and 'or'"
+    if token.value == "else" and "OTHERWISE" in expected:
+        return "what no rule takes, 'otherwise' does"
+    if expected == {"COLON"} and before.type == "NAME":
+        return f"its type follows: {before}: u32"
+    if token.value == "[" and expected == {"EQUAL"}:
+        return "segments can be read, not set; encap and insert give a packet new ones"
+    if token.value == "at" and "BEFORE" in expected:
+        return "a TLV stands first, last, before or after another"
+    return None
 
 
 def _expected(expected: set[str], keywords: dict[str, str]) -> str:
@@ -453,7 +475,11 @@ class _Builder(Transformer[Token, Any]):
         unit = text.lstrip("0123456789_")
         nanoseconds = int(text[: -len(unit)][:30]) * _DURATION_NS[unit]
         if nanoseconds >= 1 << 64:
-            self.diagnostics.error(self._at(meta), "a duration has 64 bits of nanoseconds")
+            self.diagnostics.error(
+                self._at(meta),
+                "this is longer than a duration can be",
+                "at most 584 years: 64 bits of nanoseconds",
+            )
             nanoseconds = 0
         return tree.Duration(self._at(meta), nanoseconds)
 
