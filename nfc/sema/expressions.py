@@ -435,7 +435,13 @@ class Checker:
             {type(left.type), type(right.type)} <= {types.Int, types.Enum}
         )
         if not same:
-            self._error(expr.span, f"{_a(left)} cannot be compared with {_a(right)}")
+            self._error(
+                expr.span,
+                f"{_a(left)} cannot be compared with {_a(right)}",
+                "how long ago a time was: now() - time"
+                if {type(left.type), type(right.type)} == {types.Timestamp, types.Duration}
+                else None,
+            )
             return None
         if (
             isinstance(left.type, types.Enum)

@@ -92,7 +92,7 @@ def _rule(rule: tree.Rule, checker: Checker, hook: Hook, scope: Scope) -> typed.
     _check_built(rule, edits, scope)
     if isinstance(verdict, typed.Drop):
         for edit in edits:
-            if not isinstance(edit, typed.Emit):
+            if not isinstance(edit, typed.Emit | typed.Count):
                 scope.diagnostics.warning(
                     edit.span, "this edits a packet that is then dropped", "leave it out"
                 )

@@ -8,6 +8,7 @@ not hide the errors of the next.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -25,6 +26,7 @@ ITEM_KEYWORDS = (
     "use", "const", "param", "enum", "tlv", "event", "counter", "define", "endpoint",
     "transit",
 )  # fmt: skip
+_TYPE = re.compile(r"u[0-9]+|bool|ipv6|timestamp|duration", re.ASCII)
 _DURATION_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 _OPEN, _CLOSE = {"{": "}", "(": ")", "[": "]"}, {"}", ")", "]"}
 
@@ -244,7 +246,8 @@ def _habit(token: Token, expected: set[str], chunk: list[Token]) -> str | None:
     if token.value == "else" and "OTHERWISE" in expected:
         return "what no rule takes, 'otherwise' does"
     if expected == {"COLON"} and before.type == "NAME":
-        return f"its type follows: {before}: u32"
+        type_ = token.value if _TYPE.fullmatch(token.value) else "u32"
+        return f"its type follows: {before}: {type_}"
     if token.value == "[" and expected == {"EQUAL"}:
         return "segments can be read, not set; encap and insert give a packet new ones"
     if token.value == "at" and "BEFORE" in expected:

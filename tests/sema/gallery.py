@@ -49,7 +49,7 @@ class Case:
         except SourceErrors as error:
             said = error.render()
         except NfcError as error:
-            said = f"{error}\n{error.hint or ''}".strip()
+            said = f"error: {error}" + (f"\n      = {error.hint}" if error.hint else "")
         else:
             said = "\n".join(w.render() for w in warnings) or "(nothing)"
         return command + said.replace(f"{folder}/", "")
