@@ -401,7 +401,7 @@ class Checker:
         return None if of is None else typed.Sample(expr.span, types.Bool(), of)
 
     def _binary(self, expr: tree.Binary, wanted: types.Type | None) -> typed.Expr | None:
-        left, right = self._pair(expr.left, expr.right, wanted)
+        left, right = self._pair(expr.op, expr.left, expr.right, wanted)
         if left is None or right is None:
             return None
         type_ = _arith_type(expr.op, left.type, right.type)
@@ -428,7 +428,7 @@ class Checker:
         return typed.Arith(expr.span, type_, expr.op, left, right)
 
     def _compare(self, expr: tree.Compare) -> typed.Expr | None:
-        left, right = self._pair(expr.left, expr.right, None)
+        left, right = self._pair(expr.op, expr.left, expr.right, None)
         if left is None or right is None:
             return None
         same = type(left.type) is type(right.type) or (
@@ -477,19 +477,14 @@ class Checker:
         return False
 
     def _pair(
-        self, left: tree.Expr, right: tree.Expr, wanted: types.Type | None
+        self, op: str, left: tree.Expr, right: tree.Expr, wanted: types.Type | None
     ) -> tuple[typed.Expr | None, typed.Expr | None]:
         """Both sides; a literal on one side takes the other side's type."""
         if _is_literal(left) and not _is_literal(right):
             b = self.infer(right, wanted)
-            return self.infer(left, self._literal_wanted(b)), b
+            return self.infer(left, _beside(b, op)), b
         a = self.infer(left, wanted)
-        return a, self.infer(right, wanted if _is_literal(left) else self._literal_wanted(a))
-
-    def _literal_wanted(self, other: typed.Expr | None) -> types.Type | None:
-        if other is None or isinstance(other.type, types.Int):
-            return None
-        return other.type
+        return a, self.infer(right, wanted if _is_literal(left) else _beside(a, op))
 
     # ---- conversion -------------------------------------------------------------------------
 
@@ -540,6 +535,14 @@ def _a(value: typed.Expr) -> str:
     if isinstance(value, typed.Const) and isinstance(value.type, types.Int):
         return "a number"
     return _article(value.type)
+
+
+def _beside(other: typed.Expr | None, op: str) -> types.Type | None:
+    """The type of a literal beside `other`: its type, except that times are multiplied and
+    divided by plain numbers."""
+    if other is None or isinstance(other.type, types.Int) or op in ("*", "/"):
+        return None
+    return other.type
 
 
 def _is_literal(expr: tree.Expr) -> bool:
