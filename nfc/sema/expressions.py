@@ -484,7 +484,8 @@ class Checker:
             b = self.infer(right, wanted)
             return self.infer(left, _beside(b, op)), b
         a = self.infer(left, wanted)
-        return a, self.infer(right, wanted if _is_literal(left) else _beside(a, op))
+        plain = a is None or isinstance(a.type, types.Int)
+        return a, self.infer(right, wanted if plain and _is_literal(left) else _beside(a, op))
 
     # ---- conversion -------------------------------------------------------------------------
 
