@@ -118,7 +118,9 @@ def _brackets(chunk: list[Token], source: Source, diagnostics: Diagnostics) -> b
     opened: list[Token] = []
     operators = 0
     for token in chunk:
-        if token.value in ("{", "}", ",") or token.value in _STATEMENT_STARTS:
+        ends = token.value in ("{", "}") or token.value in _STATEMENT_STARTS
+        # A comma within parentheses is part of a larger expression.
+        if ends or (token.value == "," and not (opened and opened[-1].value == "(")):
             operators = 0
         elif token.type in ("BITOP", "SUMOP", "MULOP", "NOT", "AND", "OR"):
             operators += 1

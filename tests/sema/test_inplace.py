@@ -48,6 +48,15 @@ def test_too_large(program: str, tmp_path: Path) -> None:
     assert set(said(program, tmp_path)) == {TOO_LARGE}
 
 
+def test_arguments_that_nest(tmp_path: Path) -> None:
+    """Operators are counted through the commas of calls: or their sum would nest too deeply."""
+    value = "srh.tag"
+    for _ in range(44):
+        value = f"two({value}{' + 1' * 46}, 1)"
+    program = "define two(x: u16, y: u16): u16 = y\n" + function(value)
+    assert said(program, tmp_path) == ["this expression has more than 48 operators"]
+
+
 def test_as_deep_as_allowed(tmp_path: Path) -> None:
     assert said(chain(MAX_NESTING // 2, "{0}(x)"), tmp_path) == []
 
