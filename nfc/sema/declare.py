@@ -25,20 +25,24 @@ def declare(
     """
     scope = Scope(diagnostics, incomplete=incomplete)
     scope.broken = {name for file in files for name in file.broken}
-    items = [
-        item
+    groups = [
+        [
+            item
+            for item in file.items
+            if isinstance(item, tree.Use | tree.Function)
+            or scope.claim(item.name, type(item).__name__.lower())
+        ]
         for file in files
-        for item in file.items
-        if isinstance(item, tree.Use | tree.Function)
-        or scope.claim(item.name, type(item).__name__.lower())
     ]
+    items = [item for group in groups for item in group]
     for item in items:
         if isinstance(item, tree.Enum):
             _enum(item, scope)
     for item in items:
         if isinstance(item, tree.Define):
             _define(item, scope)
-    for item in items:
+    # A file's consts may be made of those of the files that it uses.
+    for item in (item for group in reversed(groups) for item in group):
         if isinstance(item, tree.Const):
             _const(item, scope)
     for item in items:
@@ -113,6 +117,7 @@ def _enum(item: tree.Enum, scope: Scope) -> None:
 def _const(item: tree.Const, scope: Scope) -> None:
     type_ = scope.type_of(item.type) if item.type else _literal_type(item.value)
     if type_ is None:
+        scope.broken.add(item.name.text)
         if item.type is None:
             scope.diagnostics.error(
                 item.value.span, "say this const's type", f"const {item.name.text}: u32 = …"

@@ -165,7 +165,11 @@ class Checker:
                 hint = f"did you mean {' or '.join(fields_)}?"
             self._error(span, f"nothing is called '{name}'", hint)
         elif kind == "const":
-            self._error(span, f"'{name}' is declared further down", "put it before what uses it")
+            self._error(
+                span,
+                f"'{name}' is not worked out yet here",
+                "enums come first, then consts from the top of the file",
+            )
         elif kind == "param":
             self._error(
                 span, f"'{name}' is a param, not known when the file is compiled", "use a const"

@@ -41,3 +41,15 @@ def test_files_that_use_each_other(tmp_path: Path) -> None:
     main = tmp_path / "main.nf"
     main.write_text("use a\nendpoint f { when srh.tag == A + B { drop } otherwise forward }\n")
     assert [f.function.name for f in compile_file(main).functions] == ["f"]
+
+
+def test_a_const_made_of_a_used_one(tmp_path: Path) -> None:
+    (tmp_path / "a.nf").write_text("use b\nconst A: u8 = B + 1\n")
+    (tmp_path / "b.nf").write_text("const B: u8 = 2\n")
+    main = tmp_path / "main.nf"
+    main.write_text(
+        "use a\nconst TWICE: u8 = A * 2\nparam p: u8 = TWICE\n"
+        "endpoint f { when srh.tag == p { drop } otherwise forward }\n"
+    )
+    (param,) = compile_file(main).program.params
+    assert param.default == 6
