@@ -100,7 +100,7 @@ def change_under_traffic(write: Callable[[Map, bytes], None]) -> tuple[int, int]
 class TestParams:
     def test_every_packet_sees_all_of_the_old_or_all_of_the_new(self) -> None:
         packets, torn = change_under_traffic(write_params)
-        assert packets > 10_000
+        assert packets > 1_000
         assert torn == 0
 
     def test_the_program_above_would_notice(self) -> None:

@@ -66,7 +66,7 @@ def through(net: Chain, sent: Packet) -> bytes | None:
     """What h2 gets of a packet that h1 sends; None if nothing came."""
     with net.lab.capture("h2", "eth0") as capture:
         net.lab.send("h1", "eth0", sent)
-        got = capture.packets(1, timeout=0.5)
+        got = capture.packets(1, timeout=3.0)
     return got[0] if got else None
 
 
