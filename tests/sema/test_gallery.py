@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from gallery import PAGE, Case, cases, rewrite
 
 NFC = PAGE.parents[1] / "nfc"
-SOURCES = [*(NFC / "sema").glob("*.py"), NFC / "syntax" / "parser.py", NFC / "compiler.py"]
+SOURCES = [*(NFC / "sema").glob("*.py"), *(NFC / "syntax").glob("*.py"), NFC / "compiler.py"]
 # What the page has no room for: other files than text and too many files (test_modules.py), and a
 # number that changes with LLVM (tests/codegen/test_stack.py).
 ELSEWHERE = {"error.message", "more than {MAX_MODULES} files are used", "bytes of stack; a BPF"}
