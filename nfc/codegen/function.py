@@ -15,8 +15,8 @@ from typing import Any
 from llvmlite import ir
 
 from nfc.codegen import helpers as h
-from nfc.codegen.buffers import fill, store_raw
 from nfc.codegen.debuginfo import DebugInfo
+from nfc.codegen.edits import emit_count, emit_event, emit_set_meta, emit_store
 from nfc.codegen.rebuild import emit_rebuild, forget
 from nfc.codegen.srh import (
     IPV6_HEADER,
@@ -43,6 +43,7 @@ from nfc.codegen.values import (
     load_raw,
     number,
 )
+from nfc.codegen.verdicts import BPF_DROP, emit_verdict
 from nfc.manifest import PARAMS_ACTIVE_SIZE
 from nfc.plan import plan as p
 from nfc.plan import values as v
@@ -52,10 +53,6 @@ from nfc.sema.headers import HMAC_FLAG, UPPER
 I1 = ir.IntType(1)
 # offsets in struct __sk_buff, uapi/linux/bpf.h
 SKB_DATA, SKB_DATA_END = 76, 80
-# uapi/linux/bpf.h: enum bpf_ret_code, enum bpf_lwt_encap_mode
-BPF_OK, BPF_DROP, BPF_REDIRECT = 0, 2, 7
-BPF_LWT_ENCAP_SEG6, BPF_LWT_ENCAP_SEG6_INLINE = 0, 1
-END_B6, END_B6_ENCAP = 9, 10  # SEG6_LOCAL_ACTION_*, uapi/linux/seg6_local.h
 
 
 @dataclass
@@ -144,7 +141,7 @@ class FunctionEmitter:
         yield
         self.taken = None
 
-    def _count(self, index: int) -> None:
+    def count(self, index: int) -> None:
         """Add one to a counter of this CPU: no other program runs on it meanwhile."""
         slot = at(self.b, self.stats, index * 8)
         self.b.store(self.b.add(self.b.load(slot, align=8, typ=I64), number(1)), slot, align=8)
@@ -154,7 +151,7 @@ class FunctionEmitter:
         good, bad = self.block("ok"), self.block(reason)
         self.b.cbranch(condition, good, bad)
         self.b.position_at_end(bad)
-        self._count(self.plan.error_counter(reason))
+        self.count(self.plan.error_counter(reason))
         self.b.ret(I32(BPF_DROP))
         self.b.position_at_end(good)
 
@@ -215,7 +212,7 @@ class FunctionEmitter:
             matched, following = self.block(f"rule{rule.counter}"), self.block("next")
             self._branch(rule.guard, matched, following, packet)
             self.b.position_at_end(matched)
-        self._count(rule.counter)
+        self.count(rule.counter)
         with self._own_stack():
             if following is None:
                 self._body(rule, packet)
@@ -478,17 +475,17 @@ class FunctionEmitter:
         for edit in rule.edits:
             with self.line(edit.line):
                 if isinstance(edit, p.Store):
-                    actions.append(self._store(edit, packet))
+                    actions.append(emit_store(self, edit, packet))
                 elif isinstance(edit, p.Rebuild):
                     actions.append(emit_rebuild(self, edit, packet))
                 elif isinstance(edit, p.Count):
-                    emits.append(self._count_named(edit, packet))
+                    emits.append(emit_count(self, edit, packet))
                 elif isinstance(edit, p.SetMeta):
-                    actions.append(self._set_meta(edit, packet))
+                    actions.append(emit_set_meta(self, edit, packet))
                 elif isinstance(edit, p.Emit):
-                    emits.append(self._event(edit, packet))
+                    emits.append(emit_event(self, edit, packet))
         with self.line(rule.verdict.line):
-            finish = self._verdict(rule.verdict, packet)
+            finish = emit_verdict(self, rule.verdict, packet)
         for act in actions:
             act()
         with self.line(rule.verdict.line):
@@ -497,27 +494,6 @@ class FunctionEmitter:
             emit()
         with self.line(rule.verdict.line):
             self.b.ret(I32(code))
-
-    def _count_named(self, edit: p.Count, packet: Packet) -> Callable[[], None]:
-        amount = self.evaluator(packet).narrow(edit.amount)
-        place = self.plan.named_counter(edit.index) * 8
-
-        def act() -> None:
-            with self.line(edit.line):
-                slot = at(self.b, self.stats, place)
-                total = self.b.add(self.b.load(slot, align=8, typ=I64), amount)
-                self.b.store(total, slot, align=8)
-
-        return act
-
-    def _set_meta(self, edit: p.SetMeta, packet: Packet) -> Callable[[], None]:
-        value = self.b.trunc(self.evaluator(packet).narrow(edit.value), I32)
-
-        def act() -> None:
-            with self.line(edit.line):
-                self.b.store(value, at(self.b, self.context, edit.offset), align=4)
-
-        return act
 
     def _require(self, region: v.Region, packet: Packet) -> None:
         """Make a region readable in a body, where its absence is an error."""
@@ -529,117 +505,9 @@ class FunctionEmitter:
         good = self.b.block
         assert good is not here
         self.b.position_at_end(bad)
-        self._count(self.plan.error_counter("header_unreadable"))
+        self.count(self.plan.error_counter("header_unreadable"))
         self.b.ret(I32(BPF_DROP))
         self.b.position_at_end(good)
-
-    def _store(self, edit: p.Store, packet: Packet) -> Callable[[], None]:
-        phase = edit.offset % 8
-        buffer = self.stack(edit.length, phase)
-        pointer = packet.pointers.get(edit.region)
-        fill(self.b, buffer, edit.cells, edit.offset, self.evaluator(packet), pointer, phase)
-        if edit.region == v.SRH:
-            assert packet.srh is not None
-            base = packet.srh.offset
-        else:
-            assert packet.tlvs is not None
-            base = packet.tlvs.slots[edit.region.slot]
-        offset = self.b.add(base, number(edit.offset))
-
-        def act() -> None:
-            with self.line(edit.line):
-                result = self.call(h.SEG6_STORE, self.context, offset, buffer, number(edit.length))
-                self.succeeded(result, "srh_write_failed")
-
-        return act
-
-    def _event(self, edit: p.Emit, packet: Packet) -> Callable[[], None]:
-        buffer = self.stack(edit.size)
-        evaluator = self.evaluator(packet)
-        store_raw(self.b, buffer, 0, 8, number(edit.index), 0)
-        covered = set(range(8))
-        for item in edit.fields:
-            covered |= set(range(item.offset, item.offset + item.size))
-            if item.size == 16:
-                wide = evaluator.wide(item.value)
-                store_raw(self.b, buffer, item.offset, 8, wide.first, 0)
-                store_raw(self.b, buffer, item.offset + 8, 8, wide.last, 0)
-            else:
-                value = evaluator.narrow(item.value)
-                store_raw(self.b, buffer, item.offset, item.size, value, 0)
-        for gap in sorted(set(range(edit.size)) - covered):
-            store_raw(self.b, buffer, gap, 1, number(0), 0)
-
-        def act() -> None:
-            with self.line(edit.line):
-                result = self.call(
-                    h.RINGBUF_OUTPUT, self.globals.events, buffer, number(edit.size), number(0)
-                )
-                lost, done = self.block("lost"), self.block("emitted")
-                failed = self.b.icmp_signed("<", result, number(0))
-                self.b.cbranch(failed, lost, done)
-                self.b.position_at_end(lost)
-                # The packet goes on: a slow reader must not stop traffic.
-                self._count(self.plan.error_counter("events_lost"))
-                self.b.branch(done)
-                self.b.position_at_end(done)
-
-        return act
-
-    # ---- verdicts ---------------------------------------------------------------------------
-
-    def _verdict(self, verdict: p.Verdict, packet: Packet) -> Callable[[], int]:
-        evaluator = self.evaluator(packet)
-        match verdict:
-            case p.Return(_, code):
-                return lambda: code
-            case p.Action(_, action, _, argument):
-                size = 16 if argument.bits == 128 else 4
-                buffer = self.stack(size)
-                if size == 16:
-                    wide = evaluator.wide(argument)
-                    store_raw(self.b, buffer, 0, 8, wide.first, 0)
-                    store_raw(self.b, buffer, 8, 8, wide.last, 0)
-                else:
-                    store_raw(self.b, buffer, 0, 4, evaluator.narrow(argument), 0)
-
-                def act() -> int:
-                    result = self.call(
-                        h.SEG6_ACTION, self.context, number(action), buffer, number(size)
-                    )
-                    self.succeeded(result, "action_failed")
-                    return BPF_REDIRECT
-
-                return act
-            case p.Encap(_, inline, length, cells):
-                srh = self.stack(length)
-                fill(self.b, srh, cells, 0, evaluator, None, 0)
-
-                if self.plan.hook == "endpoint":
-                    return lambda: self._bind(srh, length, inline=inline)
-
-                def push() -> int:
-                    result = self.call(
-                        h.PUSH_ENCAP,
-                        self.context,
-                        number(BPF_LWT_ENCAP_SEG6_INLINE if inline else BPF_LWT_ENCAP_SEG6),
-                        srh,
-                        number(length),
-                    )
-                    self.succeeded(result, "encap_failed")
-                    # The helper has looked the new destination up (bpf_push_seg6_encap,
-                    # net/core/filter.c). BPF_LWT_REROUTE would look it up again, and come back
-                    # here, without end, where the segment's route is the one we are on.
-                    return BPF_OK
-
-                return push
-
-    def _bind(self, srh: ir.Value, length: int, *, inline: bool) -> int:
-        """End.B6 and End.B6.Encaps: the action looks the new destination up."""
-        action = number(END_B6 if inline else END_B6_ENCAP)
-        result = self.call(h.SEG6_ACTION, self.context, action, srh, number(length))
-        self.succeeded(result, "encap_failed")
-        return BPF_REDIRECT
 
 
 def _writes_srh(edit: p.Edit) -> bool:

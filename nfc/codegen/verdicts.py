@@ -1,0 +1,76 @@
+"""LLVM IR for verdicts: what becomes of the packet, as a function that acts and gives the code
+to return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from llvmlite import ir
+
+from nfc.codegen import helpers as h
+from nfc.codegen.buffers import fill, store_raw
+from nfc.codegen.values import number
+from nfc.plan import plan as p
+
+if TYPE_CHECKING:
+    from nfc.codegen.function import FunctionEmitter, Packet
+
+# uapi/linux/bpf.h: enum bpf_ret_code, enum bpf_lwt_encap_mode
+BPF_OK, BPF_DROP, BPF_REDIRECT = 0, 2, 7
+BPF_LWT_ENCAP_SEG6, BPF_LWT_ENCAP_SEG6_INLINE = 0, 1
+END_B6, END_B6_ENCAP = 9, 10  # SEG6_LOCAL_ACTION_*, uapi/linux/seg6_local.h
+
+
+def emit_verdict(f: FunctionEmitter, verdict: p.Verdict, packet: Packet) -> Callable[[], int]:
+    """Compute what the verdict needs; the function returned carries it out."""
+    evaluator = f.evaluator(packet)
+    match verdict:
+        case p.Return(_, code):
+            return lambda: code
+        case p.Action(_, action, _, argument):
+            size = 16 if argument.bits == 128 else 4
+            buffer = f.stack(size)
+            if size == 16:
+                wide = evaluator.wide(argument)
+                store_raw(f.b, buffer, 0, 8, wide.first, 0)
+                store_raw(f.b, buffer, 8, 8, wide.last, 0)
+            else:
+                store_raw(f.b, buffer, 0, 4, evaluator.narrow(argument), 0)
+
+            def act() -> int:
+                result = f.call(h.SEG6_ACTION, f.context, number(action), buffer, number(size))
+                f.succeeded(result, "action_failed")
+                return BPF_REDIRECT
+
+            return act
+        case p.Encap(_, inline, length, cells):
+            srh = f.stack(length)
+            fill(f.b, srh, cells, 0, evaluator, None, 0)
+
+            if f.plan.hook == "endpoint":
+                return lambda: _bind(f, srh, length, inline=inline)
+
+            def push() -> int:
+                result = f.call(
+                    h.PUSH_ENCAP,
+                    f.context,
+                    number(BPF_LWT_ENCAP_SEG6_INLINE if inline else BPF_LWT_ENCAP_SEG6),
+                    srh,
+                    number(length),
+                )
+                f.succeeded(result, "encap_failed")
+                # The helper has looked the new destination up (bpf_push_seg6_encap,
+                # net/core/filter.c). BPF_LWT_REROUTE would look it up again, and come back
+                # here, without end, where the segment's route is the one we are on.
+                return BPF_OK
+
+            return push
+
+
+def _bind(f: FunctionEmitter, srh: ir.Value, length: int, *, inline: bool) -> int:
+    """End.B6 and End.B6.Encaps: the action looks the new destination up."""
+    action = number(END_B6 if inline else END_B6_ENCAP)
+    result = f.call(h.SEG6_ACTION, f.context, action, srh, number(length))
+    f.succeeded(result, "encap_failed")
+    return BPF_REDIRECT
