@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nfc.compiler import Compilation, compile_file
+from nfc.deploy.places import remove_orphans
 from nfc.errors import NfcError
 from nfc.lab.signals import held, unwinding
 from nfc.observe.counters import Counters
@@ -27,6 +28,7 @@ from nfc.resources import data_dir
 from nfc.verify.checks import check_compilation
 
 SOURCE = data_dir("stdlib") / "delay.nf"
+LAB_PREFIX = "nfc-"  # of the namespaces that nfc.lab makes
 PORT = 9  # discard (RFC 863): nobody listens, and nobody needs to
 Say = Callable[[str], None]
 T = TypeVar("T")
@@ -77,6 +79,11 @@ def run(say: Say, packets: int, rate: int) -> Measured | None:
     if reason:
         say(f"\nNo packets this time: the demo {reason}.")
         return None
+    from nfc.lab import clean
+
+    # What a demo has left that was killed outright: its namespaces, and then its pins.
+    clean()
+    remove_orphans(LAB_PREFIX)
     with unwinding(), _own_bpffs(), _own_state():
         return _measure(say, compilation, packets, rate)
 

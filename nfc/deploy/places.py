@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,19 @@ def _plain(text: str) -> str:
 def generation(record: Record) -> Path:
     """Where this generation's program and maps are pinned."""
     return folder(record.netns, record.name) / record.generation
+
+
+def remove_orphans(prefix: str) -> None:
+    """Remove the pins of functions in namespaces whose names begin so and that are gone: what
+    labs leave whose process was killed."""
+    from nfc.kernel import netns
+
+    there = set(netns.names())
+    for place in (BPFFS / "nfc").glob(f"netns-{_plain(prefix)}*"):
+        if place.name.removeprefix("netns-") not in {_plain(name) for name in there}:
+            shutil.rmtree(place, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        (BPFFS / "nfc").rmdir()
 
 
 def remove_empty(netns: str, name: str) -> None:
