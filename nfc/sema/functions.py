@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nfc.sema import typed, types
 from nfc.sema.expressions import Checker
-from nfc.sema.headers import HEADERS, HMAC_FLAG, META, META_NAME, HeaderField
+from nfc.sema.headers import HEADERS, HMAC_FLAG, HMAC_TLV, META, META_NAME, HeaderField
 from nfc.sema.hooks import HOOKS, VERDICTS, Hook
 from nfc.sema.scope import Scope
 from nfc.syntax import tree
@@ -220,6 +220,18 @@ def _keeps_hmac(field: HeaderField, value: typed.Expr, scope: Scope) -> bool:
     return True
 
 
+def _not_hmac(tlv: typed.Tlv, span: Span, scope: Scope) -> bool:
+    """An HMAC can be matched, but a program can neither make one nor change one."""
+    if tlv.number != HMAC_TLV:
+        return True
+    scope.diagnostics.error(
+        span,
+        f"{tlv.name} is the HMAC TLV (type {HMAC_TLV}), which a program cannot compute",
+        "it can be matched, and srh.hmac says whether the packet has one",
+    )
+    return False
+
+
 def _apart(statement: tree.Set, field: HeaderField, scope: Scope, seen: dict[object, int]) -> bool:
     """Whether no other field that shares bits with this one is set in the rule."""
     for other, line in seen.items():
@@ -281,7 +293,7 @@ def _set(
     else:
         tlv = checker.tlv(place.base)
         target = checker.tlv_field(tlv, place.name) if tlv else None
-        if tlv is None or target is None:
+        if tlv is None or target is None or not _not_hmac(tlv, statement.span, scope):
             return None
         key = (tlv.name, target.name)
         if (tlv.name, None) in seen:
@@ -353,6 +365,8 @@ def tlv_value(item: tree.TlvValue, checker: Checker, scope: Scope) -> typed.TlvV
     tlv = scope.tlvs.get(item.tlv.text)
     if tlv is None:
         _no_tlv(item.tlv, scope)
+        return None
+    if not _not_hmac(tlv, item.span, scope):
         return None
     by_name = {f.name: f.type for f in tlv.fields if f.name is not None}
     given = _assignments(item.fields, by_name, tlv.name, checker, scope)

@@ -89,6 +89,7 @@ HEADERS: dict[str, dict[str, HeaderField]] = {}
 for _field in _FIELDS:
     HEADERS.setdefault(_field.header, {})[_field.name] = _field
 HMAC_FLAG = 0x08  # in srh.flags
+HMAC_TLV = 5  # RFC 8754, section 2.1.2
 
 
 @dataclass(frozen=True)
