@@ -91,7 +91,7 @@ class Checker:
             case tree.Sample():
                 return self._sample(expr)
             case tree.Binary():
-                return self._binary(expr, wanted)
+                return self._binary(expr)
             case tree.Compare():
                 return self._compare(expr)
             case tree.InPrefix(span, operand, address, length):
@@ -404,8 +404,8 @@ class Checker:
         of = self.check(expr.of, types.Int(32))
         return None if of is None else typed.Sample(expr.span, types.Bool(), of)
 
-    def _binary(self, expr: tree.Binary, wanted: types.Type | None) -> typed.Expr | None:
-        left, right = self._pair(expr.op, expr.left, expr.right, wanted)
+    def _binary(self, expr: tree.Binary) -> typed.Expr | None:
+        left, right = self._pair(expr.op, expr.left, expr.right)
         if left is None or right is None:
             return None
         type_ = _arith_type(expr.op, left.type, right.type)
@@ -432,7 +432,7 @@ class Checker:
         return typed.Arith(expr.span, type_, expr.op, left, right)
 
     def _compare(self, expr: tree.Compare) -> typed.Expr | None:
-        left, right = self._pair(expr.op, expr.left, expr.right, None)
+        left, right = self._pair(expr.op, expr.left, expr.right)
         if left is None or right is None:
             return None
         same = type(left.type) is type(right.type) or (
@@ -481,15 +481,15 @@ class Checker:
         return False
 
     def _pair(
-        self, op: str, left: tree.Expr, right: tree.Expr, wanted: types.Type | None
+        self, op: str, left: tree.Expr, right: tree.Expr
     ) -> tuple[typed.Expr | None, typed.Expr | None]:
-        """Both sides; a literal on one side takes the other side's type."""
+        """Both sides; a literal on one side takes the other side's type. What the whole is for
+        does not matter to them: it is held against that when it is computed."""
         if _is_literal(left) and not _is_literal(right):
-            b = self.infer(right, wanted)
+            b = self.infer(right, None)
             return self.infer(left, _beside(b, op)), b
-        a = self.infer(left, wanted)
-        plain = a is None or isinstance(a.type, types.Int)
-        return a, self.infer(right, wanted if plain and _is_literal(left) else _beside(a, op))
+        a = self.infer(left, None)
+        return a, self.infer(right, _beside(a, op))
 
     # ---- conversion -------------------------------------------------------------------------
 
