@@ -317,40 +317,61 @@ class FunctionEmitter:
 
     # ---- guards -----------------------------------------------------------------------------
 
-    def _branch(self, value: v.Value, yes: ir.Block, no: ir.Block, packet: Packet) -> None:
-        """Go to `yes` or `no`; a header that cannot be read is a rule that does not match."""
+    def _branch(
+        self, value: v.Value, yes: ir.Block, no: ir.Block, packet: Packet, want: bool = True
+    ) -> None:
+        """Go to `yes` if the condition is what is wanted, else to `no`: so too where a test reads
+        what is not there, whichever way it stands under `not`. What was reached on the way to
+        `yes` stays in `packet.pointers`."""
         match value:
             case v.Logic(op, left, right):
                 between = self.block(op)
-                if op == "and":
-                    self._branch(left, between, no, packet)
-                else:
-                    outside = dict(packet.pointers)
-                    self._branch(left, yes, between, packet)
-                    packet.pointers = outside
+                if (op == "and") == want:
+                    self._branch(left, between, no, packet, want)
+                    self.b.position_at_end(between)
+                    self._branch(right, yes, no, packet, want)
+                    return
+                outside = dict(packet.pointers)
+                self._branch(left, yes, between, packet, want)
+                packet.pointers = dict(outside)
                 self.b.position_at_end(between)
-                self._branch(right, yes, no, packet)
+                self._branch(right, yes, no, packet, want)
+                packet.pointers = outside
             case v.Not(inner):
-                self._branch(inner, no, yes, packet)
+                self._branch(inner, yes, no, packet, not want)
             case v.Found(slot):
                 assert packet.tlvs is not None
-                self._tlv_pointer(packet, slot, packet.tlvs.slots[slot], no)
-                self.b.branch(yes)
+                outside = dict(packet.pointers)
+                self._tlv_pointer(packet, slot, packet.tlvs.slots[slot], no if want else yes)
+                self.b.branch(yes if want else no)
+                if not want:
+                    packet.pointers = outside
             case v.Every(site, of):
-                self._every(site, self.evaluator(packet).narrow(of), yes, no)
-            case v.Sample(of):
+                self._reach_all(of, packet, no)
                 count = self.evaluator(packet).narrow(of)
-                wanted = self.block("sample")
-                self.b.cbranch(self.b.icmp_unsigned("!=", count, number(0)), wanted, no)
-                self.b.position_at_end(wanted)
-                # random / 2^32 < 1 / count, without a division.
-                random = self.b.and_(self.call(h.PRANDOM), number(0xFFFF_FFFF))
-                high = self.b.lshr(self.b.mul(random, count), number(32))
-                self.b.cbranch(self.b.icmp_unsigned("==", high, number(0)), yes, no)
+                self._every(site, count, *((yes, no) if want else (no, yes)))
+            case v.Sample(of):
+                self._reach_all(of, packet, no)
+                count = self.evaluator(packet).narrow(of)
+                self._sample(count, *((yes, no) if want else (no, yes)))
             case _:
-                for region in {x.region for x in v.walk(value) if isinstance(x, v.Load)}:
-                    self._reach(region, packet, no)
-                self.b.cbranch(self.evaluator(packet).flag(value), yes, no)
+                self._reach_all(value, packet, no)
+                flag = self.evaluator(packet).flag(value)
+                self.b.cbranch(flag, *((yes, no) if want else (no, yes)))
+
+    def _reach_all(self, value: v.Value, packet: Packet, otherwise: ir.Block) -> None:
+        """Make all that a value reads readable, or go to `otherwise`."""
+        for region in sorted({x.region for x in v.walk(value) if isinstance(x, v.Load)}, key=str):
+            self._reach(region, packet, otherwise)
+
+    def _sample(self, count: ir.Value, yes: ir.Block, no: ir.Block) -> None:
+        """Draw; random / 2^32 < 1 / count, without a division."""
+        wanted = self.block("sample")
+        self.b.cbranch(self.b.icmp_unsigned("!=", count, number(0)), wanted, no)
+        self.b.position_at_end(wanted)
+        random = self.b.and_(self.call(h.PRANDOM), number(0xFFFF_FFFF))
+        high = self.b.lshr(self.b.mul(random, count), number(32))
+        self.b.cbranch(self.b.icmp_unsigned("==", high, number(0)), yes, no)
 
     def _every(self, site: int, of: ir.Value, yes: ir.Block, no: ir.Block) -> None:
         """Count the packet; the count's own cell is this CPU's, so nothing is lost."""
@@ -438,9 +459,28 @@ class FunctionEmitter:
                     return packet.clock
                 case v.Meta(name, offset):
                     return self._meta(name, offset)
+                case v.Found(slot):
+                    assert packet.tlvs is not None
+                    there = self.b.icmp_unsigned("!=", packet.tlvs.slots[slot], number(0))
+                    return self.b.zext(there, I64)
+                case v.Sample() | v.Every():
+                    return self._drawn(value, packet)
             raise TypeError(type(value).__name__)
 
         return Evaluator(self.b, leaf)
+
+    def _drawn(self, value: v.Value, packet: Packet) -> ir.Value:
+        """What `_branch` decides, as a number."""
+        yes, no, done = (self.block(f"drawn.{name}") for name in ("yes", "no", "done"))
+        self._branch(value, yes, no, packet)
+        for block in (yes, no):
+            self.b.position_at_end(block)
+            self.b.branch(done)
+        self.b.position_at_end(done)
+        result = self.b.phi(I64, "drawn")
+        result.add_incoming(number(1), yes)
+        result.add_incoming(number(0), no)
+        return result
 
     def _meta(self, name: str, offset: int | None) -> ir.Value:
         if offset is not None:

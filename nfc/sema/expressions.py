@@ -375,6 +375,8 @@ class Checker:
             checked = None if type_ is None else self.check(value, type_)
             if checked is None:
                 return None
+            if isinstance(checked, typed.Const):
+                checked = replace(checked, exact=False)
             local[argument.name.text] = checked
         type_ = self.scope.type_of(definition.type)
         if type_ is None:
@@ -382,7 +384,8 @@ class Checker:
         inside = Checker(
             self.scope, self.hook, local=local, within=(*self.within, name), measured=True
         )
-        return inside.check(definition.value, type_)
+        result = inside.check(definition.value, type_)
+        return replace(result, exact=False) if isinstance(result, typed.Const) else result
 
     def _every(self, expr: tree.Call) -> typed.Expr | None:
         if self.hook is None:
@@ -419,6 +422,9 @@ class Checker:
             )
             return None
         if isinstance(left, typed.Const) and isinstance(right, typed.Const):
+            if not (left.exact and right.exact):
+                value = fold(expr.op, left.value, right.value, type_.bits)
+                return typed.Const(expr.span, type_, value, exact=False)
             # Known values are exact; they are held against a width where they are used.
             value = fold(expr.op, left.value, right.value, 64)
             if isinstance(type_, types.Int):
@@ -499,7 +505,7 @@ class Checker:
             return value
         if isinstance(have, types.Int) and isinstance(wanted, types.Int):
             if isinstance(value, typed.Const) and value.value.bit_length() <= wanted.bits:
-                return typed.Const(value.span, wanted, value.value)
+                return replace(value, type=wanted)
             if have.bits <= wanted.bits:
                 return value
             self._error(

@@ -69,9 +69,9 @@ def known(guard: typed.Expr) -> bool | None:
             holds = known(inner)
             return None if holds is None else not holds
         case typed.Logic(op=op, left=a, right=b):
-            # `x or true` may fail yet: a condition on a header that is not there does not hold.
             both = (known(a), known(b))
-            return None if None in both else any(both) if op == "or" else all(both)
+            decides = op == "or"
+            return decides if decides in both else None if None in both else not decides
     return None
 
 

@@ -79,9 +79,13 @@ class Expr:
 
 @dataclass(frozen=True)
 class Const(Expr):
-    """A known value (addresses as 128-bit integers)."""
+    """A known value (addresses as 128-bit integers).
+
+    Arithmetic on `exact` ones is exact; a definition's argument wraps at its declared width.
+    """
 
     value: int
+    exact: bool = True
 
 
 @dataclass(frozen=True)

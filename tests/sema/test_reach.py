@@ -18,6 +18,7 @@ FOUND = [
     ("when srh has T { drop } when srh has T as t and t.a == 1 { forward }", "no packet takes"),
     ("when true { forward }", "this always holds"),
     ("when not (1 == 2) or 3 > 4 { forward }", "this always holds"),
+    ("when not (udp.dst_port == 1 and false) { forward }", "this always holds"),
     ("when srh.tag == 1 and false { forward }", "this never holds"),
     ("when fd00::1 in fe00::/16 { forward }", "this never holds"),
     ("when srh.tag == 1 { set srh.tag = 2 drop }", "this edits a packet that is then dropped"),
@@ -32,7 +33,7 @@ NOT_FOUND = [
     "when srh.tag == 1 { drop } when srh.tag == 2 { forward }",
     "when srh.tag == n { drop } when srh.tag == N { forward }",
     "when srh has T { drop } when srh has U { forward }",
-    "when not (udp.dst_port == 1 and false) { forward }",  # no UDP: does not hold
+    "when not (udp.dst_port == 1 and true) { forward }",  # no UDP: does not hold
     "when udp.dst_port >= 0 { forward }",
     "when srh.tag == 1 { count seen drop }",
     "when srh.tag == 1 { emit e { tag = srh.tag } drop }",

@@ -1,0 +1,54 @@
+"""What goes into the oracle and what comes out, as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A packet that reaches the router, and all that its function can know besides.
+
+    `packet` starts at the IPv6 header, as on the wire: before the kernel advances the SRH.
+    `now` is TAI in nanoseconds. `draws` are the outcomes of sample(1 in N), N > 1, in the order
+    in which they are asked for. `counted` is what each every(N) has counted before, by its place
+    in the function; places that are left out have counted nothing.
+    """
+
+    packet: bytes
+    params: Mapping[str, int] = field(default_factory=dict)
+    now: int = 0
+    draws: tuple[bool, ...] = ()
+    counted: Mapping[int, int] = field(default_factory=dict)
+    mark: int = 0
+    priority: int = 0
+    ingress: int = 0
+    hash: int = 0
+    cpu: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What becomes of a packet.
+
+    `fate`: `sent`; `dropped` by the function, `error` for one of the reasons in `errors`;
+    `refused` by the kernel before the function runs; `lost` in the kernel after it (no route, hop
+    limit). `unsure` where the kernel reads beyond the packet, so that nothing can be said.
+
+    `packet` is what leaves through `link`, after the hop limit went down. `rule` counts from 0.
+    `events` are the ring buffer's records, `counts` what named counters went up by. `errors` are
+    reasons of which any may be counted, when several hold. `counted` is as in `Arrival`, after.
+    """
+
+    fate: str
+    verdict: str = ""
+    rule: int | None = None
+    errors: frozenset[str] = frozenset()
+    link: str = ""
+    packet: bytes | None = None
+    events: tuple[bytes, ...] = ()
+    counts: tuple[tuple[str, int], ...] = ()
+    counted: tuple[tuple[int, int], ...] = ()
+    mark: int = 0
+    priority: int = 0

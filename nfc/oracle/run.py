@@ -1,0 +1,189 @@
+"""A function on a packet: rules, edits, the verdict, and the kernel around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from ipaddress import IPv6Address
+
+from nfc.oracle import edits, kernel, wire
+from nfc.oracle.kernel import Router
+from nfc.oracle.outcomes import Arrival, Result
+from nfc.oracle.values import AbsentError, Context, MoreDraws
+from nfc.sema import typed, types
+
+VERDICTS = {
+    typed.Forward: "forward",
+    typed.ForwardVia: "via",
+    typed.ForwardTable: "table",
+    typed.DecapTable: "decap",
+    typed.Encap: "encap",
+    typed.Insert: "insert",
+    typed.Drop: "drop",
+}
+_AFTER_FORWARDING = ("out", "xmit")  # hooks that see the hop limit that leaves
+
+
+def run(function: typed.Function, arrival: Arrival, router: Router) -> Result:
+    """What becomes of a packet that a route hands to `function`.
+
+    Raises MoreDraws where `arrival.draws` does not say how a sample comes out.
+    """
+    data = kernel.received(arrival.packet)
+    srh = None
+    if data is not None and function.hook == "endpoint":
+        advanced = kernel.advanced(data)
+        data, srh = advanced if advanced else (None, None)
+        if srh is not None and srh.extensions > wire.MAX_EXTENSIONS:
+            srh = None
+    elif data is not None and function.hook in _AFTER_FORWARDING:
+        data = kernel.forwarded(data, router)
+    if data is None:
+        return Result("refused", counted=tuple(sorted(arrival.counted.items())))
+    context = Context(arrival, data, srh, every_sites(function))
+    for number, rule in enumerate(function.rules):
+        if rule.guard is None or context.decides(rule.guard):
+            result = _taken(function, rule, context, router)
+            counted = tuple(sorted({**arrival.counted, **context.counted}.items()))
+            return replace(
+                result, rule=number, verdict=VERDICTS[type(rule.verdict)], counted=counted
+            )
+    raise AssertionError("a function ends with 'otherwise'")
+
+
+def outcomes(function: typed.Function, arrival: Arrival, router: Router) -> Iterator[Result]:
+    """The results of `run` for every way in which samples can come out."""
+    try:
+        yield run(function, arrival, router)
+    except MoreDraws:
+        for drawn in (False, True):
+            more = replace(arrival, draws=(*arrival.draws, drawn))
+            yield from outcomes(function, more, router)
+
+
+def every_sites(function: typed.Function) -> dict[int, int]:
+    """The places of every(N), in the order in which they are written, by the expression's id."""
+    found: dict[int, int] = {}
+    waiting: list[object] = [function.rules]
+    while waiting:
+        item = waiting.pop(0)
+        if isinstance(item, tuple):
+            waiting[:0] = item
+        elif isinstance(item, typed.Every):
+            found.setdefault(id(item), len(found))
+            waiting.insert(0, item.of)
+        elif isinstance(item, (typed.Expr, typed.Rule)):
+            waiting[:0] = [getattr(item, f.name) for f in fields(item)]
+    return found
+
+
+def _taken(function: typed.Function, rule: typed.Rule, context: Context, router: Router) -> Result:
+    """What a rule does to its packet. Where it fails for several reasons, any may be counted."""
+    refused = edits.refusals(rule.edits, context)
+    try:
+        said = _records(rule, context)
+        counts = tuple(
+            (e.counter, context.value(e.amount)) for e in rule.edits if isinstance(e, typed.Count)
+        )
+        meta = {
+            e.field.name: context.value(e.value) for e in rule.edits if isinstance(e, typed.SetMeta)
+        }
+        if "no_srh" in refused:
+            return Result("error", errors=refused)
+        data = edits.edited(rule.edits, context)
+        if refused:
+            return Result("error", errors=refused)
+        if data is None:
+            return Result("error", errors=frozenset({"srh_full"}))
+        done = Result(
+            "dropped",
+            events=said,
+            counts=counts,
+            mark=meta.get("mark", context.arrival.mark),
+            priority=meta.get("priority", context.arrival.priority),
+        )
+        return _verdict(function, rule.verdict, data, done, context, router)
+    except AbsentError as error:
+        return Result("error", errors=refused | {error.reason, "header_unreadable"})
+
+
+def _verdict(
+    function: typed.Function,
+    verdict: typed.Verdict,
+    data: bytes,
+    done: Result,
+    context: Context,
+    router: Router,
+) -> Result:
+    match verdict:
+        case typed.Drop():
+            return done
+        case typed.Forward():
+            if function.hook in _AFTER_FORWARDING:
+                link = router.lookup(data[24:40], context.arrival.mark)
+                return replace(done, fate="sent", link=link or "", packet=data)
+            # At `in` the route is the one that the function runs on, whatever the mark says now.
+            mark = done.mark if function.hook == "endpoint" else context.arrival.mark
+            return _out(data, router.lookup(data[24:40], mark), done, router)
+        case typed.ForwardVia(nexthop=nexthop):
+            address = context.value(nexthop).to_bytes(16, "big")
+            return _acted(data, router.lookup(address, done.mark), done, router, "action_failed")
+        case typed.ForwardTable(table=table):
+            link = router.lookup(data[24:40], done.mark, table)
+            return _acted(data, link, done, router, "action_failed")
+        case typed.DecapTable(table=table):
+            found = kernel.find_header(data, wire.IPV6)
+            if found is None or found[0] > len(data):
+                return Result("error", errors=frozenset({"action_failed"}))
+            inner = data[found[0] :]
+            if len(inner) < wire.IPV6_SIZE:
+                return Result("unsure")
+            link = router.lookup(inner[24:40], done.mark, table)
+            return _acted(inner, link, done, router, "action_failed")
+        case typed.Encap():
+            outer = kernel.encapsulated(data, _srh(verdict, context), router)
+        case typed.Insert():
+            outer = kernel.inserted(data, _srh(verdict, context))
+    return _acted(outer, router.lookup(outer[24:40], done.mark), done, router, "encap_failed")
+
+
+def _srh(verdict: typed.Encap | typed.Insert, context: Context) -> bytes:
+    """The SRH that is put before a packet; its next header is left 0. An inserted one has room
+    for the packet's destination as segment 0."""
+    segments = [context.value(s).to_bytes(16, "big") for s in reversed(verdict.segments)]
+    if isinstance(verdict, typed.Insert):
+        segments.insert(0, bytes(16))
+    tlvs = b"".join(edits.built(t, context) for t in verdict.tlvs)
+    body = b"".join(segments) + tlvs + wire.padding(len(tlvs))
+    last = len(segments) - 1
+    return bytes([0, len(body) // 8, wire.SRH_TYPE, last, last, 0, 0, 0]) + body
+
+
+def _acted(data: bytes, link: str | None, done: Result, router: Router, reason: str) -> Result:
+    """A verdict that a helper carries out: it says so when there is no route."""
+    if link is None:
+        return Result("error", errors=frozenset({reason}))
+    return _out(data, link, done, router)
+
+
+def _out(data: bytes, link: str | None, done: Result, router: Router) -> Result:
+    packet = kernel.forwarded(data, router) if link is not None else None
+    if link is None or packet is None or IPv6Address(data[8:24]).is_link_local:
+        return replace(done, fate="lost")
+    return replace(done, fate="sent", link=link, packet=packet)
+
+
+def _records(rule: typed.Rule, context: Context) -> tuple[bytes, ...]:
+    """The events' records: a u64 that tells events apart, then fields in machine byte order
+    (little-endian), addresses in network order."""
+    found = []
+    for edit in rule.edits:
+        if isinstance(edit, typed.Emit):
+            record = bytearray(edit.event.size)
+            record[:8] = edit.event.index.to_bytes(8, "little")
+            for part, expr in zip(edit.event.fields, edit.values, strict=True):
+                order = "big" if isinstance(part.type, types.Ipv6) else "little"
+                value = context.value(expr).to_bytes(part.size, order)  # type: ignore[arg-type]
+                record[part.offset : part.offset + part.size] = value
+            found.append(bytes(record))
+    return tuple(found)

@@ -1,0 +1,278 @@
+"""A generated program through the compiler, the verifier and a real route, held to the oracle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from generated_packets import Wanted, make_packet
+from generated_router import LINKS, ROUTER, Place, Seen
+from generated_sources import Generated
+
+from nfc.compiler import Compilation, compile_file
+from nfc.oracle import Arrival, Result, outcomes
+from nfc.packet import decode, diff
+from nfc.sema import typed, types
+from nfc.syntax.diagnostics import SourceErrors
+
+KERNEL = "6.12"
+
+
+class MismatchError(AssertionError):
+    """The kernel did something else than the oracle says."""
+
+
+@dataclass
+class Reached:
+    """How often each construct stood in a program, and each outcome came of a packet."""
+
+    constructs: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    programs: int = 0
+    packets: int = 0
+    refused: int = 0
+
+    def table(self) -> str:
+        """The counts as two tables."""
+        lines = [
+            f"{self.programs} programs, {self.packets} packets; "
+            f"{self.refused} more programs that need too much stack",
+            "",
+            "construct                             programs",
+        ]
+        lines += [f"{name:<40}{count:>6}" for name, count in sorted(self.constructs.items())]
+        lines += ["", "what came of a packet                  packets"]
+        lines += [f"{name:<40}{count:>6}" for name, count in sorted(self.outcomes.items())]
+        return "\n".join(lines)
+
+
+def check(
+    place: Place, folder: Path, program: Generated, seeds: Sequence[int], reached: Reached
+) -> None:
+    """Compile a program, load it, send its packets; raises MismatchError with the smallest
+    difference, and whatever the compiler or the loader raises."""
+    path = folder / "program.nf"
+    path.write_text(program.source)
+    try:
+        compilation = compile_file(path, KERNEL)
+        compilation.object(compilation.functions)
+    except SourceErrors as error:
+        said = [d.message for d in error.diagnostics]
+        if all("bytes of stack" in message for message in said):
+            reached.refused += 1
+            return
+        raise MismatchError(f"{program.source}\nis refused: {said}") from error
+    (compiled,) = compilation.functions
+    wanted = Wanted(program.hook, program.tlvs)
+    packets = [make_packet(seed, wanted, (seed & 0xFFF) << 8 | i) for i, seed in enumerate(seeds)]
+    seen = place.try_out(compilation, compiled, program.params, packets)
+    reached.programs += 1
+    reached.packets += len(packets)
+    reached.constructs.update(set(constructs(compiled.function)))
+    results = compare(place, compilation, program, packets, seen)
+    reached.outcomes.update(outcome(r) for r in results)
+
+
+def outcome(result: Result) -> str:
+    """A result in a few words."""
+    if result.fate == "error":
+        return f"error {'/'.join(sorted(result.errors))} ({result.verdict})"
+    return f"{result.fate} {result.verdict}".strip()
+
+
+def compare(
+    place: Place, compilation: Compilation, program: Generated, packets: list[bytes], seen: Seen
+) -> list[Result]:
+    """What the oracle says of each packet, which is what was seen. Raises MismatchError."""
+    (compiled,) = compilation.functions
+    by_label: dict[int, list[tuple[str, bytes]]] = {}
+    for link, packet in seen.left:
+        by_label.setdefault(_label(packet), []).append((link, packet))
+    chosen: list[Result] = []
+    certain = True
+    at = 0
+    counted: dict[int, int] = {}
+    for index, packet in enumerate(packets):
+        got = by_label.pop(_label(packet), [])
+        candidates: list[Result] = []
+        for now in _clocks(compilation, seen, at):
+            arrival = Arrival(
+                packet, program.params, now, (), counted, ingress=place.ingress, cpu=place.cpu
+            )
+            candidates += outcomes(compiled.function, arrival, ROUTER)
+        fits = [r for r in candidates if _fits(r, got, seen.events[at:])]
+        if not fits:
+            raise MismatchError(_explain(program, index, packet, candidates, got, seen, at))
+        best = max(fits, key=lambda r: len(r.events))
+        certain &= all(_told(r) == _told(best) for r in fits)
+        at += len(best.events)
+        counted = dict(best.counted)
+        chosen.append(best)
+    if by_label:
+        raise MismatchError(f"{program.source}\nnobody sent {by_label}")
+    if at < len(seen.events):
+        raise MismatchError(f"{program.source}\nevents too many: {seen.events[at:]}")
+    if certain and all(r.fate != "unsure" for r in chosen):
+        _check_counters(program, compiled.function, packets, chosen, seen)
+    return chosen
+
+
+def _told(result: Result) -> tuple[object, ...]:
+    """What counters tell of a packet."""
+    return result.rule, result.errors, result.counts, result.fate
+
+
+def _label(packet: bytes) -> int:
+    return int.from_bytes(packet[1:4], "big") & 0xFFFFF
+
+
+def _clocks(compilation: Compilation, seen: Seen, at: int) -> Iterator[int]:
+    """When the packet may have come: what its own `clock` event says, or any time at all."""
+    clock = next((e for e in compilation.program.events if e.name == "clock"), None)
+    if clock is None:
+        yield seen.begin
+        return
+    for record in seen.events[at : at + 1]:
+        if record[:8] == clock.index.to_bytes(8, "little"):
+            said = int.from_bytes(record[8:16], "little")
+            assert seen.begin <= said <= seen.end, "now() is not now"
+            yield said
+    yield seen.begin
+    yield seen.end
+
+
+def _fits(result: Result, got: list[tuple[str, bytes]], events: tuple[bytes, ...]) -> bool:
+    if result.fate == "unsure":
+        return True
+    watched = result.fate == "sent" and result.link in LINKS
+    want = [(result.link, result.packet)] if watched else []
+    return got == want and events[: len(result.events)] == result.events
+
+
+def _check_counters(
+    program: Generated,
+    function: typed.Function,
+    packets: list[bytes],
+    results: list[Result],
+    seen: Seen,
+) -> None:
+    rules = [sum(r.rule == i for r in results) for i in range(len(function.rules))]
+    counted = [r.packets for r in seen.counters.rules]
+    named: Counter[str] = Counter(dict.fromkeys(seen.counters.named, 0))
+    for result in results:
+        for name, amount in result.counts if result.fate != "error" else ():
+            named[name] += amount
+    named_now = {name: count % (1 << 64) for name, count in named.items()}
+    errors = [r for r in results if r.fate == "error"]
+    said = seen.counters.errors
+    possible = Counter(reason for r in errors for reason in r.errors)
+    certain = Counter(next(iter(r.errors)) for r in errors if len(r.errors) == 1)
+    wrong = (
+        rules != counted
+        or named_now != seen.counters.named
+        or sum(said.values()) != len(errors)
+        or any(n > possible[e] or n < certain[e] for e, n in said.items())
+    )
+    if wrong or seen.counters.events_lost:
+        shown = "\n".join(f"{outcome(r)}: {p.hex()}" for r, p in zip(results, packets, strict=True))
+        raise MismatchError(
+            f"{program.source}\nparams {program.params}\n{shown}\ncounters differ: rules {rules}, "
+            f"named {named_now}, errors {dict(possible)}; seen {seen.counters}"
+        )
+
+
+def _explain(
+    program: Generated,
+    index: int,
+    packet: bytes,
+    candidates: list[Result],
+    got: list[tuple[str, bytes]],
+    seen: Seen,
+    at: int,
+) -> str:
+    lines = [program.source, f"params {program.params}", f"packet {index}: {packet.hex()}"]
+    lines.append(str(decode(packet)))
+    for r in candidates:
+        lines.append(
+            f"oracle: {outcome(r)}, rule {r.rule}, {r.link}, events "
+            f"{[e.hex() for e in r.events]}, packet {r.packet.hex() if r.packet else None}"
+        )
+    lines += [f"kernel: {link} {raw.hex()}" for link, raw in got] or ["kernel: nothing left"]
+    lines.append(f"kernel's next events: {[e.hex() for e in seen.events[at : at + 3]]}")
+    lines.append(f"kernel's counters: {seen.counters}")
+    want = next((r.packet for r in candidates if r.packet is not None), None)
+    if got and want is not None:
+        lines.append(str(diff(want, got[0][1])))
+    return "\n".join(lines)
+
+
+def constructs(function: typed.Function) -> Iterator[str]:
+    """The names of what stands in a function."""
+    yield f"hook {function.hook}"
+    waiting: list[object] = list(function.rules)
+    while waiting:
+        item = waiting.pop()
+        match item:
+            case typed.Rule(guard=guard, edits=edits, verdict=verdict):
+                waiting += [guard, *edits]
+                yield f"verdict {type(verdict).__name__}"
+                yield from _parts(verdict, waiting)
+            case typed.HeaderRead(field=header):
+                yield f"read {header.header}.{header.name}"
+            case typed.MetaRead(field=meta):
+                yield f"read packet.{meta.name}"
+            case typed.TlvRead(field=part):
+                yield f"read TLV field: {_type(part.type)}"
+                yield _span(part)
+            case typed.SetHeader(field=header, value=value):
+                yield f"set {header.header}.{header.name}"
+                waiting.append(value)
+            case typed.SetMeta(field=meta, value=value):
+                yield f"set packet.{meta.name}"
+                waiting.append(value)
+            case typed.SetTlv(field=part, value=value):
+                yield f"set TLV field: {_type(part.type)}"
+                yield f"set: {_span(part)}"
+                waiting.append(value)
+            case typed.AddTlv(where=where, value=made):
+                yield f"add {where}"
+                waiting.append(made)
+            case typed.Arith(op=op, left=left, right=right):
+                yield f"op {op} on {_type(left.type)}"
+                waiting += [left, right]
+            case typed.Compare(op=op, left=left, right=right):
+                yield f"compare {op} {_type(left.type)}"
+                waiting += [left, right]
+            case typed.Logic(op=op, left=left, right=right):
+                yield f"logic {op}"
+                waiting += [left, right]
+            case typed.Expr() | typed.Emit() | typed.Count() | typed.ReplaceTlv():
+                yield f"{type(item).__name__}"
+                yield from _parts(item, waiting)
+            case typed.RemoveTlv() | typed.RemoveAll():
+                yield f"{type(item).__name__}"
+            case typed.TlvValue(values=values):
+                waiting += [value for _, value in values]
+
+
+def _parts(item: object, waiting: list[object]) -> Iterable[str]:
+    for part in fields(item):  # type: ignore[arg-type]
+        value = getattr(item, part.name)
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, (typed.Expr, typed.TlvValue)):
+                waiting.append(one)
+    return ()
+
+
+def _type(type_: types.Type) -> str:
+    if isinstance(type_, types.Int):
+        return next(f"u1-{n}" if n < 64 else "u33-64" for n in (8, 16, 32, 64) if type_.bits <= n)
+    return type(type_).__name__.lower()
+
+
+def _span(part: typed.TlvField) -> str:
+    first, last = part.bit_offset // 8, (part.bit_offset + part.type.bits - 1) // 8
+    whole = part.bit_offset % 8 == 0 and part.type.bits % 8 == 0
+    return f"field over {last - first + 1} bytes, {'whole' if whole else 'cut'}"
