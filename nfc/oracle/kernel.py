@@ -120,7 +120,12 @@ def advanced(data: bytes) -> tuple[bytes, Srh] | None:
     if found is None:
         return None
     at, srh = found
-    if srh.end > len(data) or not valid_srh(data[at : srh.end]) or _has_hmac(data[at : srh.end]):
+    if srh.end > len(data) or not valid_srh(data[at : srh.end]):
+        return None
+    # The HMAC is looked for in the first extension header but Hop-by-Hop, whatever that is
+    # (seg6_hmac_validate_skb takes the transport header for the SRH).
+    transport = 48 + data[41] * 8 if data[6] == wire.HOP_BY_HOP else wire.IPV6_SIZE
+    if at == transport and _has_hmac(data[at : srh.end]):
         return None
     left = data[at + 3] - 1
     segment = data[at + 8 + 16 * left : at + 24 + 16 * left]
