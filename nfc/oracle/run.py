@@ -91,6 +91,7 @@ def _taken(function: typed.Function, rule: typed.Rule, context: Context, router:
         if "no_srh" in refused:
             return Result("error", errors=refused)
         data = edits.edited(rule.edits, context)
+        _evaluate(rule.verdict, context)
         if refused:
             return Result("error", errors=refused)
         if data is None:
@@ -105,6 +106,15 @@ def _taken(function: typed.Function, rule: typed.Rule, context: Context, router:
         return _verdict(function, rule.verdict, data, done, context, router)
     except AbsentError as error:
         return Result("error", errors=refused | {error.reason, "header_unreadable"})
+
+
+def _evaluate(verdict: typed.Verdict, context: Context) -> None:
+    """Read what a verdict reads. Raises AbsentError."""
+    match verdict:
+        case typed.ForwardVia(nexthop=nexthop):
+            context.value(nexthop)
+        case typed.Encap() | typed.Insert():
+            _srh(verdict, context)
 
 
 def _verdict(
