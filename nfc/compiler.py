@@ -10,13 +10,13 @@ from typing import Any
 
 from nfc.codegen.target import DEFAULT, Target, parse_target
 from nfc.errors import UsageError
-from nfc.manifest import Counter, Event, Field, Manifest, Param
+from nfc.manifest import Counter, Event, Field, Manifest, Param, Table
 from nfc.plan import values as v
 from nfc.plan.lower import lower
 from nfc.plan.passes import run
 from nfc.plan.plan import Plan
 from nfc.plan.uses import body_values, guard_values
-from nfc.sema import typed, types
+from nfc.sema import tables, typed, types
 from nfc.sema.analyse import analyse_tree
 from nfc.syntax import tree
 from nfc.syntax.diagnostics import Diagnostic, Diagnostics, SourceErrors, nearest
@@ -112,6 +112,9 @@ class Compilation:
         )
 
 
+LOST = ("events_lost", "counts_lost")  # something was not recorded; the packet went on
+
+
 def compile_file(path: Path, kernel: str = DEFAULT) -> Compilation:
     """Compile a file for a kernel version. Raises SourceErrors, NfcError, UsageError."""
     target = parse_target(kernel)
@@ -142,6 +145,17 @@ def check_target(
                 _span_of(rule, typed.Now),
                 f"kernel {target.name} has no clock that routers can share",
                 "now() reads TAI, which programs can from kernel 6.1 on (bpf_ktime_get_tai_ns)",
+            )
+        swaps = [
+            e
+            for e in rule.edits
+            if isinstance(e, typed.SetEntry | typed.SetState) and e.atomic in ("&", "|", "^")
+        ]
+        if swaps and not target.has_atomics:
+            diagnostics.error(
+                swaps[0].span,
+                f"kernel {target.name} can change shared memory in one step by + and - only",
+                "& | ^ came with kernel 5.12",
             )
         emits = [e for e in rule.edits if isinstance(e, typed.Emit)]
         if emits and not target.has_ringbuf:
@@ -194,8 +208,9 @@ def make_manifest(
         Event(
             e.name,
             e.index,
-            tuple(Field(f.name, type_name(f.type), f.offset, f.size) for f in e.fields),
+            _fields(e.fields),
             e.size,
+            e.packet_bytes,
         )
         for e in program.events
         if e.name in emitted
@@ -205,7 +220,7 @@ def make_manifest(
         for i, rule in enumerate(function.rules)
     ]
     errors = [
-        Counter(name, "lost" if name == "events_lost" else "error", name != "events_lost", 0)
+        Counter(name, "lost" if name in LOST else "error", name not in LOST, 0)
         for name in plan.errors
     ]
     named = [Counter(name, "named", False, 0) for name in plan.counters]
@@ -219,6 +234,28 @@ def make_manifest(
         params_size=program.params_size,
         events=events,
         counters=(*rules, *errors, *named, *sites),
+        tables=tuple(_table(t, program) for t in tables.used(function.rules)),
+    )
+
+
+def _fields(members: Sequence[typed.Member]) -> tuple[Field, ...]:
+    return tuple(Field(m.name, type_name(m.type), m.offset, m.size) for m in members)
+
+
+def _table(table: typed.Table, program: typed.Program) -> Table:
+    keyed = any(table.name == name for name in program.counters)
+    state = table.name in ("state", "state_per_cpu")
+    return Table(
+        table.name,
+        f"{table.name}_table",
+        "counter" if keyed else "state" if state else "table",
+        table.kind,
+        table.per_cpu,
+        table.entries,
+        _fields(table.keys),
+        table.key_size,
+        _fields(table.fields),
+        table.value_size,
     )
 
 
@@ -236,6 +273,8 @@ def value_text(type_: types.Type, value: int) -> str:
     match type_:
         case types.Ipv6():
             return str(ipaddress.IPv6Address(value))
+        case types.Bytes(count):
+            return f"0x{value:0{2 * count}x}"
         case types.Bool():
             return "true" if value else "false"
         case types.Duration():

@@ -41,12 +41,37 @@ class Param:
 
 @dataclass(frozen=True)
 class Event:
-    """An event: fields' offsets count from the record's start; the first 8 bytes are `index`."""
+    """An event: fields' offsets count from the record's start; the first 8 bytes are `index`.
+
+    With `packet_bytes`, `size` bytes are followed by the packet's length and the number of bytes
+    that follow (u32 each), and then by up to `packet_bytes` bytes of the packet.
+    """
 
     name: str
     index: int
     fields: tuple[Field, ...]
-    size: int  # of the whole record, bytes
+    size: int  # bytes
+    packet_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, state or counter with keys: `map` is its map's name in the object, `kind` one of
+    hash, lru, prefix, array; sizes in bytes, fields' offsets from the start of key and entry.
+
+    `role` is `table`, `state` (fields of one entry), or `counter` (one field, `count`).
+    """
+
+    name: str
+    map: str
+    role: str
+    kind: str
+    per_cpu: bool
+    entries: int
+    keys: tuple[Field, ...]
+    key_size: int
+    fields: tuple[Field, ...]
+    value_size: int
 
 
 @dataclass(frozen=True)
@@ -77,6 +102,7 @@ class Manifest:
     params_size: int  # of one copy, bytes
     events: tuple[Event, ...]
     counters: tuple[Counter, ...]
+    tables: tuple[Table, ...] = ()
 
     @property
     def stats_map(self) -> str:

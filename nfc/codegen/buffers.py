@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
@@ -18,7 +18,7 @@ from nfc.codegen.values import (
     swap,
 )
 from nfc.plan.cells import Cell
-from nfc.plan.values import Imm, Value
+from nfc.plan.values import Imm, Placed, Value
 
 
 def store_raw(
@@ -33,6 +33,56 @@ def store_raw(
     align = next(a for a in (8, 4, 2, 1) if (phase + offset) % a == 0)
     narrow = value if size == 8 else builder.trunc(value, BYTE_TYPES[size])
     builder.store(narrow, at(builder, base, offset), align=min(align, size))
+
+
+def store_bytes(
+    builder: ir.IRBuilder, base: ir.Value, offset: int, size: int, value: ir.Value, phase: int
+) -> None:
+    """The lowest `size` bytes of an i64, lowest first, at any offset (see `store_raw`)."""
+    for start, length in aligned_chunks(size, phase + offset):
+        part = builder.lshr(value, number(8 * start)) if start else value
+        store_raw(builder, base, offset + start, length, part, phase)
+
+
+def store_placed(
+    builder: ir.IRBuilder,
+    base: ir.Value,
+    place: Placed,
+    evaluator: Evaluator,
+    *,
+    later: bool = False,
+) -> Callable[[], None] | None:
+    """Compute a value and put it into a structure at `base`, a multiple of 8; `later` returns
+    what puts it there."""
+    offset, size = place.offset, place.size
+    parts: list[tuple[int, int, ir.Value]]
+    if place.value.bits > 64:
+        wide = evaluator.wide(place.value)
+        parts = [(offset, 8, wide.first), (offset + 8, size - 8, wide.last)]
+    else:
+        value = evaluator.narrow(place.value)
+        if place.raw:
+            value = builder.shl(value, number(64 - 8 * size)) if size < 8 else value
+            value = builder.bswap(value)
+        parts = [(offset, size, value)]
+
+    def store() -> None:
+        for where, length, part in parts:
+            store_bytes(builder, base, where, length, part, 0)
+
+    if later:
+        return store
+    store()
+    return None
+
+
+def zero_gaps(
+    builder: ir.IRBuilder, base: ir.Value, size: int, parts: Sequence[Placed], start: int = 0
+) -> None:
+    """Zero what no part covers of the bytes from `start` to `size`."""
+    covered = {i for part in parts for i in range(part.offset, part.offset + part.size)}
+    known = {i: 0 for i in range(start, size) if i not in covered}
+    _constants(builder, base, known, 0)
 
 
 def fill(
@@ -97,11 +147,11 @@ def _computed(
     phase: int,
 ) -> None:
     first = cell.pieces[0]
-    if len(cell.pieces) == 1 and first.bits == 128:
+    if len(cell.pieces) == 1 and first.bits > 64:
         assert first.value is not None
         wide: Wide = evaluator.wide(first.value)
-        store_raw(builder, base, offset, 8, wide.first, phase)
-        store_raw(builder, base, offset + 8, 8, wide.last, phase)
+        store_bytes(builder, base, offset, 8, wide.first, phase)
+        store_bytes(builder, base, offset + 8, cell.length - 8, wide.last, phase)
         return
     total: ir.Value = number(0)
     end = (cell.offset + cell.length) * 8

@@ -107,8 +107,8 @@ class DebugInfo:
     def named(self, name: str, size: int) -> Any:
         """The language's type `name` of `size` bytes, as a typedef that tools can recognise."""
         if name not in self._typedefs:
-            if size == 16:
-                base = self.array(self.integer("unsigned char", 8), 16, 8)
+            if name == "ipv6" or name.startswith("bytes"):
+                base = self.array(self.integer("unsigned char", 8), size, 8)
             else:
                 base = self.integer(
                     {1: "unsigned char", 2: "unsigned short", 4: "unsigned int", 8: "__u64"}[size],

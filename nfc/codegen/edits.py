@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from llvmlite import ir
+
 from nfc.codegen import helpers as h
-from nfc.codegen.buffers import fill, store_raw
+from nfc.codegen.buffers import fill, store_placed, store_raw, zero_gaps
 from nfc.codegen.values import I32, I64, at, number
 from nfc.plan import plan as p
 from nfc.plan import values as v
+
+SKB_LEN = 0  # offset in struct __sk_buff, uapi/linux/bpf.h
 
 if TYPE_CHECKING:
     from nfc.codegen.function import FunctionEmitter, Packet
@@ -42,27 +46,23 @@ def emit_store(f: FunctionEmitter, edit: p.Store, packet: Packet) -> Callable[[]
 
 def emit_event(f: FunctionEmitter, edit: p.Emit, packet: Packet) -> Callable[[], None]:
     """Send an event; one that finds no room is counted as lost."""
-    buffer = f.stack(edit.size)
+    copied = number(0)
+    if edit.packet_bytes:
+        buffer = f.packet_memory(edit.size + 8 + edit.packet_bytes)
+        copied = _copy_packet(f, buffer, edit)
+    else:
+        buffer = f.stack(edit.size)
     evaluator = f.evaluator(packet)
     store_raw(f.b, buffer, 0, 8, number(edit.index), 0)
-    covered = set(range(8))
     for item in edit.fields:
-        covered |= set(range(item.offset, item.offset + item.size))
-        if item.size == 16:
-            wide = evaluator.wide(item.value)
-            store_raw(f.b, buffer, item.offset, 8, wide.first, 0)
-            store_raw(f.b, buffer, item.offset + 8, 8, wide.last, 0)
-        else:
-            value = evaluator.narrow(item.value)
-            store_raw(f.b, buffer, item.offset, item.size, value, 0)
-    for gap in sorted(set(range(edit.size)) - covered):
-        store_raw(f.b, buffer, gap, 1, number(0), 0)
+        store_placed(f.b, buffer, item, evaluator)
+    zero_gaps(f.b, buffer, edit.size, edit.fields, 8)
+    fixed = edit.size + 8 * bool(edit.packet_bytes)
+    size = f.b.add(copied, number(fixed)) if edit.packet_bytes else number(fixed)
 
     def act() -> None:
         with f.line(edit.line):
-            result = f.call(
-                h.RINGBUF_OUTPUT, f.globals.events, buffer, number(edit.size), number(0)
-            )
+            result = f.call(h.RINGBUF_OUTPUT, f.globals.events, buffer, size, number(0))
             lost, done = f.block("lost"), f.block("emitted")
             failed = f.b.icmp_signed("<", result, number(0))
             f.b.cbranch(failed, lost, done)
@@ -73,6 +73,30 @@ def emit_event(f: FunctionEmitter, edit: p.Emit, packet: Packet) -> Callable[[],
             f.b.position_at_end(done)
 
     return act
+
+
+def _copy_packet(f: FunctionEmitter, buffer: ir.Value, edit: p.Emit) -> ir.Value:
+    """Put the packet's length, the bytes copied (4 each) and these bytes behind the record."""
+    b, start = f.b, edit.size
+    length = b.zext(b.load(at(b, f.context, SKB_LEN), align=4, typ=I32), I64)
+    store_raw(b, buffer, start, 4, length, 0)
+    wanted, there, short = (f.block(f"packet.{n}") for n in ("copy", "copied", "none"))
+    longer = b.icmp_unsigned(">", length, number(edit.packet_bytes))
+    most = b.select(longer, number(edit.packet_bytes), length)
+    b.cbranch(b.icmp_unsigned("!=", most, number(0)), wanted, short)
+    b.position_at_end(wanted)
+    to = at(b, buffer, start + 8)
+    result = f.call(h.LOAD_BYTES, f.context, number(0), to, most)
+    failed = b.icmp_signed("<", result, number(0))
+    b.cbranch(failed, short, there)
+    b.position_at_end(short)
+    b.branch(there)
+    b.position_at_end(there)
+    copied = b.phi(I64, "copied")
+    copied.add_incoming(most, wanted)
+    copied.add_incoming(number(0), short)
+    store_raw(b, buffer, start + 4, 4, copied, 0)
+    return copied
 
 
 def emit_count(f: FunctionEmitter, edit: p.Count, packet: Packet) -> Callable[[], None]:

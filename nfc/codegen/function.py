@@ -7,7 +7,7 @@ change the packet void every pointer into it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,7 @@ from llvmlite import ir
 from nfc.codegen import helpers as h
 from nfc.codegen.debuginfo import DebugInfo
 from nfc.codegen.edits import emit_count, emit_event, emit_set_meta, emit_store
+from nfc.codegen.memory import key_size, packets_at
 from nfc.codegen.rebuild import emit_rebuild, forget
 from nfc.codegen.srh import (
     IPV6_HEADER,
@@ -28,6 +29,16 @@ from nfc.codegen.srh import (
     find_srh,
     walk_tlvs,
 )
+from nfc.codegen.tables import (
+    emit_count_key,
+    emit_delete,
+    emit_put,
+    emit_set_member,
+    is_there,
+    look_up,
+    read_member,
+    state_pointer,
+)
 from nfc.codegen.target import Target
 from nfc.codegen.upper import Copy, find_upper
 from nfc.codegen.values import (
@@ -37,9 +48,9 @@ from nfc.codegen.values import (
     PTR,
     Computed,
     Evaluator,
-    Wide,
     at,
     load_bits,
+    load_member,
     load_raw,
     number,
 )
@@ -47,12 +58,13 @@ from nfc.codegen.verdicts import BPF_DROP, emit_verdict
 from nfc.manifest import PARAMS_ACTIVE_SIZE
 from nfc.plan import plan as p
 from nfc.plan import values as v
-from nfc.plan.uses import body_values, guard_values
+from nfc.plan.uses import body_values, guard_values, regions
 from nfc.sema.headers import HMAC_FLAG, UPPER
 
 I1 = ir.IntType(1)
 # offsets in struct __sk_buff, uapi/linux/bpf.h
 SKB_DATA, SKB_DATA_END = 76, 80
+_STATE = ("state", "state_per_cpu")
 
 
 @dataclass
@@ -62,6 +74,7 @@ class Globals:
     stats: ir.GlobalVariable
     events: ir.GlobalVariable | None
     params: ir.GlobalVariable | None
+    maps: Mapping[str, ir.GlobalVariable]  # tables, state and keyed counters by name
 
 
 @dataclass
@@ -97,6 +110,7 @@ class FunctionEmitter:
         # One frame for all buffers: bytes kept for the whole function, and taken by a rule's body.
         self.kept = self.frame_size = 0
         self.taken: int | None = None
+        self.packets = 0  # bytes of map memory that a rule's events take for the packet
 
     # ---- plumbing ---------------------------------------------------------------------------
 
@@ -134,10 +148,17 @@ class FunctionEmitter:
         self.frame_size = max(self.frame_size, end)
         return at(self.b, self.frame, offset + phase)
 
+    def packet_memory(self, size: int) -> ir.Value:
+        """Map memory for an event that holds bytes of the packet."""
+        place = at(self.b, self.stats, packets_at(self.plan) + self.packets)
+        self.packets += -(-size // 8) * 8
+        return place
+
     @contextmanager
     def _own_stack(self) -> Iterator[None]:
         """Within the block, stack memory is a rule body's own."""
         self.taken = self.kept
+        self.packets = 0
         yield
         self.taken = None
 
@@ -170,9 +191,10 @@ class FunctionEmitter:
         self.frame.type = PTR  # llvmlite still gives it a typed pointer
         with self.line(self.plan.line):
             start = self.block("start")
-            key = self.stack(4)
-            self.b.store(I32(0), key, align=4)
-            self.stats = self.call(h.MAP_LOOKUP, self.globals.stats, key)
+            # The key of every look-up, one after the other.
+            self.key_memory = self.stack(key_size(self.plan))
+            self.b.store(I32(0), self.key_memory, align=4)
+            self.stats = self.call(h.MAP_LOOKUP, self.globals.stats, self.key_memory)
             missing = self.block("no_stats")
             null = self.b.icmp_unsigned("==", self.stats, ir.Constant(PTR, None))
             self.b.cbranch(null, missing, start)
@@ -252,8 +274,12 @@ class FunctionEmitter:
         """Walk the TLVs, once for the whole function."""
         assert packet.srh is not None
         tail = any(isinstance(e, p.Rebuild) for r in self.plan.rules for e in r.edits)
+        # A zero of which the verifier knows nothing: with one that it knows it would keep apart
+        # the rounds before the first TLV of a type, the second, and so on.
+        (nothing,) = forget(self, [number(0)])
         packet.tlvs = walk_tlvs(
             self.b,
+            nothing,
             packet.data,
             packet.end,
             packet.srh,
@@ -346,6 +372,15 @@ class FunctionEmitter:
                 self.b.branch(yes if want else no)
                 if not want:
                     packet.pointers = outside
+            case v.Lookup(slot, key):
+                outside = dict(packet.pointers)
+                for part in key.parts:
+                    self._reach_all(part.value, packet, no)
+                pointer = look_up(self, key, packet)
+                self.b.cbranch(is_there(self, pointer), *((yes, no) if want else (no, yes)))
+                packet.pointers[v.Region("entry", slot)] = pointer
+                if not want:
+                    packet.pointers = outside
             case v.Every(site, of):
                 self._reach_all(of, packet, no)
                 count = self.evaluator(packet).narrow(of)
@@ -361,7 +396,7 @@ class FunctionEmitter:
 
     def _reach_all(self, value: v.Value, packet: Packet, otherwise: ir.Block) -> None:
         """Make all that a value reads readable, or go to `otherwise`."""
-        for region in sorted({x.region for x in v.walk(value) if isinstance(x, v.Load)}, key=str):
+        for region in regions(v.walk(value)):
             self._reach(region, packet, otherwise)
 
     def _sample(self, count: ir.Value, yes: ir.Block, no: ir.Block) -> None:
@@ -390,6 +425,9 @@ class FunctionEmitter:
     def _reach(self, region: v.Region, packet: Packet, otherwise: ir.Block) -> None:
         """Make a region readable, or go to `otherwise`."""
         if region in packet.pointers:
+            return
+        if region.kind in _STATE:
+            packet.pointers[region] = state_pointer(self, region, otherwise)
             return
         good = self.block(f"{region}.ok")
         if region == v.IP:
@@ -445,16 +483,14 @@ class FunctionEmitter:
                 case v.Load(bits, region, bit):
                     pointer, copied = packet.pointers[region], region.kind in UPPER
                     return load_bits(self.b, pointer, bit, bits, aligned=copied)
-                case v.Param(bits, offset, _):
-                    if bits > 64:
-                        parts = [load_raw(self.b, packet.params, offset + o, 8) for o in (0, 8)]
-                        return Wide(parts[0], parts[1])
-                    size = next(s for s in (1, 2, 4, 8) if bits <= s * 8)
-                    loaded = load_raw(self.b, packet.params, offset, size)
-                    # Whoever writes the map may write more bits than the type has.
-                    if bits == size * 8:
-                        return loaded
-                    return self.b.and_(loaded, number((1 << bits) - 1))
+                case v.Param(bits, offset, _, raw):
+                    size = bits // 8 if raw else next(s for s in (1, 2, 4, 8) if bits <= s * 8)
+                    return load_member(self.b, packet.params, offset, size, bits, raw=raw)
+                case v.Member(_, region):
+                    return read_member(self, value, packet.pointers[region])
+                case v.Lookup(_, key):
+                    pointer = look_up(self, key, packet)
+                    return self.b.zext(is_there(self, pointer), I64)
                 case v.Clock():
                     return packet.clock
                 case v.Meta(name, offset):
@@ -497,7 +533,8 @@ class FunctionEmitter:
                 packet.srh = self._find_srh(packet)
             self.fail_unless(packet.srh.found, "no_srh")
             packet.pointers[v.SRH] = packet.srh.pointer
-            if any(_touches_hmac(e) for e in rule.edits):
+            unsigns = any(isinstance(e, p.Rebuild) and e.unsigns for e in rule.edits)
+            if not unsigns and any(_touches_hmac(e) for e in rule.edits):
                 flags = load_raw(self.b, packet.srh.pointer, 5, 1)
                 signed = self.b.and_(flags, number(HMAC_FLAG))
                 clear = self.b.icmp_unsigned("==", signed, number(0))
@@ -507,10 +544,13 @@ class FunctionEmitter:
             first = self.b.icmp_unsigned("==", packet.srh.behind, number(0))
             self.fail_unless(first, "not_first_srh")
         self._prepare(values, packet)
-        for region in sorted({x.region for x in values if isinstance(x, v.Load)}, key=str):
+        for region in regions(values):
             self._require(region, packet)
-        # First everything that reads the packet, then everything that changes it.
+        # First everything that reads the packet, then everything that changes it, then what can
+        # still drop it, then what lasts.
         actions: list[Callable[[], None]] = []
+        puts: list[Callable[[], None]] = []
+        removals: list[Callable[[], None]] = []
         emits: list[Callable[[], None]] = []
         for edit in rule.edits:
             with self.line(edit.line):
@@ -524,14 +564,22 @@ class FunctionEmitter:
                     actions.append(emit_set_meta(self, edit, packet))
                 elif isinstance(edit, p.Emit):
                     emits.append(emit_event(self, edit, packet))
+                elif isinstance(edit, p.Put):
+                    puts.append(emit_put(self, edit, packet))
+                elif isinstance(edit, p.Delete):
+                    removals.append(emit_delete(self, edit, packet))
+                elif isinstance(edit, p.SetMember):
+                    emits.append(emit_set_member(self, edit, packet))
+                elif isinstance(edit, p.CountKey):
+                    emits.append(emit_count_key(self, edit, packet))
         with self.line(rule.verdict.line):
             finish = emit_verdict(self, rule.verdict, packet)
         for act in actions:
             act()
         with self.line(rule.verdict.line):
             code = finish()
-        for emit in emits:
-            emit()
+        for act in (*puts, *removals, *emits):
+            act()
         with self.line(rule.verdict.line):
             self.b.ret(I32(code))
 
@@ -545,7 +593,8 @@ class FunctionEmitter:
         good = self.b.block
         assert good is not here
         self.b.position_at_end(bad)
-        self.count(self.plan.error_counter("header_unreadable"))
+        if region.kind not in _STATE:  # which is always there
+            self.count(self.plan.error_counter("header_unreadable"))
         self.b.ret(I32(BPF_DROP))
         self.b.position_at_end(good)
 

@@ -20,6 +20,8 @@ class Helper:
 
 
 MAP_LOOKUP = Helper("bpf_map_lookup_elem", 1, ("ptr", "ptr"), "ptr")
+MAP_UPDATE = Helper("bpf_map_update_elem", 2, ("ptr", "ptr", "ptr", "i64"))
+MAP_DELETE = Helper("bpf_map_delete_elem", 3, ("ptr", "ptr"))
 PRANDOM = Helper("bpf_get_prandom_u32", 7, ())
 LOAD_BYTES = Helper("bpf_skb_load_bytes", 26, ("ptr", "i64", "ptr", "i64"))
 CPU_ID = Helper("bpf_get_smp_processor_id", 8, ())

@@ -5,16 +5,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from llvmlite import ir
 
 from nfc.codegen.debuginfo import DebugInfo
 from nfc.codegen.function import FunctionEmitter, Globals
-from nfc.codegen.rebuild import BYTES, SCRATCH_SIZE
+from nfc.codegen.memory import packets_size, scratch_size
 from nfc.codegen.target import Target
-from nfc.manifest import EVENTS_MAP, PARAMS_SECTION, Manifest, Param
+from nfc.manifest import EVENTS_MAP, PARAMS_SECTION, Field, Manifest, Param, Table
 from nfc.plan.plan import Plan
-from nfc.plan.uses import finds_srh
 from nfc.syntax.source import Source
 
 TRIPLE = "bpfel"
@@ -22,6 +22,16 @@ LAYOUT = "e-m:e-p:64:64-i64:64-i128:128-n32:64-S128"
 LICENSE = b"GPL\0"  # most helpers that routing needs are GPL only
 # uapi/linux/bpf.h, enum bpf_map_type
 PERCPU_ARRAY, RINGBUF = 6, 27
+MAP_TYPES = {
+    ("hash", False): 1,
+    ("array", False): 2,
+    ("hash", True): 5,
+    ("array", True): PERCPU_ARRAY,
+    ("lru", False): 9,
+    ("lru", True): 10,
+    ("prefix", False): 11,
+}
+NO_PREALLOC = 1  # BPF_F_NO_PREALLOC, which a longest-prefix map has to say
 EVENTS_BYTES = 256 * 1024  # a power of two and whole pages (ringbuf_map_alloc)
 # libbpf's names, src/libbpf.c section_defs: exact, without a suffix
 SECTIONS = {
@@ -46,7 +56,7 @@ def build_module(
     """The LLVM IR of functions of one file, each at a hook of its own; `declared` is all of the
     file's params.
 
-    They share the params and the ring buffer; each has its own counters.
+    They share the params, the ring buffer and the tables; each has its own counters.
     """
     module = ir.Module(name=source.base_name)
     module.triple = TRIPLE
@@ -60,8 +70,10 @@ def build_module(
     )
     has_params = any(unit.manifest.params for unit in units)
     params = _params(module, debug, units[0].plan, declared) if has_params else None
+    tables = {table.name: table for unit in units for table in unit.manifest.tables}
+    maps = {name: _table(module, debug, table) for name, table in tables.items()}
     for unit in units:
-        globals_ = Globals(_stats(module, debug, unit), events, params)
+        globals_ = Globals(_stats(module, debug, unit), events, params, maps)
         function = FunctionEmitter(module, unit.plan, globals_, debug, target).emit()
         function.section = SECTIONS[unit.plan.hook]
     _variable(module, "_license", _bytes(LICENSE), "license", 1)
@@ -107,11 +119,11 @@ def _stats(module: ir.Module, debug: DebugInfo, unit: Unit) -> ir.GlobalVariable
     u64 = debug.named("u64", 8)
     fields = [(counter.name, u64, 8 * i, 8) for i, counter in enumerate(manifest.counters)]
     size = 8 * len(fields)
-    if finds_srh(unit.plan):
-        room = -(-SCRATCH_SIZE // 8) * 8 if unit.plan.rebuilds else BYTES
-        memory = debug.array(debug.integer("unsigned char", 8), room, 8)
-        fields.append(("scratch", memory, size, room))
-        size += room
+    for name, room in (("scratch", scratch_size(unit.plan)), ("packets", packets_size(unit.plan))):
+        if room:
+            memory = debug.array(debug.integer("unsigned char", 8), room, 8)
+            fields.append((name, memory, size, room))
+            size += room
     value = debug.struct(manifest.stats_map, fields, size)
     return _map(
         module,
@@ -126,6 +138,29 @@ def _stats(module: ir.Module, debug: DebugInfo, unit: Unit) -> ir.GlobalVariable
     )
 
 
+def _table(module: ir.Module, debug: DebugInfo, table: Table) -> ir.GlobalVariable:
+    """A table, state or keyed counter as a map."""
+    members: list[tuple[str, object]] = [("type", MAP_TYPES[table.kind, table.per_cpu])]
+    members.append(("max_entries", table.entries))
+    if table.kind == "prefix":
+        members.append(("map_flags", NO_PREALLOC))
+    if table.kind == "array":
+        key = debug.integer("unsigned int", 32)
+    else:
+        fields = [_member(debug, f) for f in table.keys]
+        if table.kind == "prefix":
+            fields.insert(0, ("prefix_length", debug.integer("unsigned int", 32), 0, 4))
+        key = debug.struct(f"{table.name}_key", fields, table.key_size)
+    value = debug.struct(
+        f"{table.name}_entry", [_member(debug, f) for f in table.fields], table.value_size
+    )
+    return _map(module, debug, table.map, [*members, ("key", key), ("value", value)])
+
+
+def _member(debug: DebugInfo, field: Field) -> tuple[str, Any, int, int]:
+    return field.name, debug.named(field.type, field.size), field.offset, field.size
+
+
 def _params(
     module: ir.Module, debug: DebugInfo, plan: Plan, declared: Sequence[Param]
 ) -> ir.GlobalVariable:
@@ -133,10 +168,7 @@ def _params(
     copy = plan.params_default
     content = struct.pack("<Q", 0) + copy + copy
     variable = _variable(module, "params", _bytes(content), PARAMS_SECTION, 8)
-    fields = [
-        (p.field.name, debug.named(p.field.type, p.field.size), p.field.offset, p.field.size)
-        for p in declared
-    ]
+    fields = [_member(debug, p.field) for p in declared]
     struct_type = debug.struct("nfc_params", fields, plan.params_size)
     both = debug.array(struct_type, 2, plan.params_size * 8)
     whole = debug.struct(

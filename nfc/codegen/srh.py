@@ -185,6 +185,7 @@ def _choose(
 
 def walk_tlvs(
     builder: ir.IRBuilder,
+    nothing: ir.Value,
     data: ir.Value,
     end: ir.Value,
     srh: Srh,
@@ -192,7 +193,8 @@ def walk_tlvs(
     limit: int,
     tail_wanted: bool,
 ) -> Tlvs:
-    """Walk up to `limit` TLVs (RFC 8754, section 2.1); stops early once all is found."""
+    """Walk up to `limit` TLVs (RFC 8754, section 2.1); stops early once all is found. `nothing`
+    is zero."""
     function = builder.function
     block = {
         name: function.append_basic_block(f"tlv.{name}")
@@ -211,7 +213,7 @@ def walk_tlvs(
     for phi, value in entering:
         phi.add_incoming(value, start)
     for phi in slots:
-        phi.add_incoming(number(0), start)
+        phi.add_incoming(nothing, start)
     more = builder.icmp_unsigned("<", count, number(limit))
     builder.cbranch(more, block["bounds"], block["done"])
 
@@ -246,6 +248,9 @@ def walk_tlvs(
         short = _mask_below(builder, size, search.size)
         free = _mask_below(builder, slot, 1)
         hit = builder.and_(builder.and_(right, free), builder.not_(short))
+        if search.after is not None:  # as it was before this TLV
+            before = builder.not_(_mask_below(builder, slots[search.after], 1))
+            hit = builder.and_(hit, before)
         new_slots.append(builder.or_(slot, builder.and_(offset, hit)))
     counted = builder.add(count, number(1))
     if tail_wanted or not searches:

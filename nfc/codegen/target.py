@@ -41,6 +41,11 @@ class Target:
         return MAP_TYPES[_RINGBUF].since <= self.version
 
     @property
+    def has_atomics(self) -> bool:
+        """Whether & | ^ change memory in one step (BPF_ATOMIC other than BPF_ADD: 5.12)."""
+        return self.version >= KernelVersion(5, 12)
+
+    @property
     def has_tai(self) -> bool:
         """Whether programs can read TAI, bpf_ktime_get_tai_ns (6.1)."""
         return HELPERS[_KTIME_TAI].since <= self.version

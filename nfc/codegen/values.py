@@ -1,7 +1,8 @@
 """LLVM IR for plan values.
 
-Numbers up to 64 bits are i64, always below 2^bits. Addresses are a pair of i64, the first and
-the last 8 bytes as they lie in memory: comparing, masking and copying need no byte swap.
+Numbers up to 64 bits are i64, always below 2^bits. Addresses, and bytes9 to bytes16, are a pair
+of i64, the first 8 bytes and the rest as they lie in memory: comparing, masking and copying need
+no byte swap.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ NS_PER_S = 1_000_000_000
 
 @dataclass(frozen=True)
 class Wide:
-    """A 128-bit value: its first and its last 8 bytes, as loaded from memory."""
+    """A value of 9 to 16 bytes: its first 8 and the rest, as loaded from memory."""
 
     first: ir.Value
     last: ir.Value
@@ -36,9 +37,9 @@ def number(value: int) -> ir.Constant:
     return ir.Constant(I64, value & ((1 << 64) - 1))
 
 
-def wide_constant(value: int) -> Wide:
-    """A known address."""
-    data = value.to_bytes(16, "big")
+def wide_constant(value: int, size: int = 16) -> Wide:
+    """A known value of `size` bytes."""
+    data = value.to_bytes(size, "big")
     return Wide(
         number(int.from_bytes(data[:8], "little")), number(int.from_bytes(data[8:], "little"))
     )
@@ -99,13 +100,13 @@ def aligned_chunks(length: int, phase: int) -> list[tuple[int, int]]:
 def load_bits(
     builder: ir.IRBuilder, base: ir.Value, bit: int, bits: int, *, aligned: bool = False
 ) -> Computed:
-    """Bits of the packet: up to 64 at any place, 128 at a whole byte.
+    """Bits of the packet: up to 64 at any place, more at a whole byte.
 
     `aligned` is for a copy on the stack, which begins at a multiple of 8 and which the verifier
     wants read at natural alignment.
     """
-    if bits == 128:
-        return Wide(load_raw(builder, base, bit // 8, 8), load_raw(builder, base, bit // 8 + 8, 8))
+    if bits > 64:
+        return load_wide(builder, base, bit // 8, bits // 8)
     first, end = bit // 8, -(-(bit + bits) // 8)
     after = end * 8 - (bit + bits)  # bits behind the field in its last byte
     if end - first <= 8:
@@ -119,6 +120,29 @@ def load_bits(
     high = builder.shl(high, number(8 - after))
     low = builder.lshr(low, number(after))
     return _mask(builder, builder.or_(high, low), bits, 72)
+
+
+def load_wide(builder: ir.IRBuilder, base: ir.Value, offset: int, size: int) -> Wide:
+    """9 to 16 bytes."""
+    last: ir.Value | None = None
+    for start, length in chunks(size - 8):
+        part = load_raw(builder, base, offset + 8 + start, length)
+        part = builder.shl(part, number(8 * start)) if start else part
+        last = part if last is None else builder.or_(last, part)
+    return Wide(load_raw(builder, base, offset, 8), last)
+
+
+def load_member(
+    builder: ir.IRBuilder, base: ir.Value, offset: int, size: int, bits: int, *, raw: bool
+) -> Computed:
+    """A value of `bits` bits in map memory, in machine byte order or, `raw`, as on the wire."""
+    if bits > 64:
+        return load_wide(builder, base, offset, size)
+    if raw:
+        return _big_endian(builder, base, offset, size, False)
+    loaded = load_raw(builder, base, offset, size)
+    # Whoever writes the map may write more bits than the type has.
+    return loaded if bits == size * 8 else builder.and_(loaded, number((1 << bits) - 1))
 
 
 def _big_endian(
@@ -148,8 +172,10 @@ class Evaluator:
         self.leaf = leaf
 
     def wide(self, value: v.Value) -> Wide:
-        """A 128-bit value."""
-        result = wide_constant(value.value) if isinstance(value, v.Imm) else self.leaf(value)
+        """A value of more than 64 bits."""
+        if isinstance(value, v.Imm):
+            return wide_constant(value.value, value.bits // 8)
+        result = self.leaf(value)
         assert isinstance(result, Wide)
         return result
 
@@ -185,8 +211,11 @@ class Evaluator:
                 if left.bits > 64:
                     return self._wide_equal(op, left, right)
                 return b.icmp_unsigned(op, self.narrow(left), self.narrow(right))
-            case v.InPrefix(inner, address, length):
-                return self._in_prefix(inner, address, length)
+            case v.InPrefix(inner, address, length, width):
+                if width > 64:
+                    return self._in_prefix(inner, address, length)
+                bits = number(((1 << length) - 1) << (width - length))
+                return b.icmp_unsigned("==", b.and_(self.narrow(inner), bits), number(address))
             case v.Not(inner):
                 return b.not_(self.flag(inner))
             case v.Logic(op, left, right):

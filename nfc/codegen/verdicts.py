@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # uapi/linux/bpf.h: enum bpf_ret_code, enum bpf_lwt_encap_mode
 BPF_OK, BPF_DROP, BPF_REDIRECT = 0, 2, 7
-BPF_LWT_ENCAP_SEG6, BPF_LWT_ENCAP_SEG6_INLINE = 0, 1
+BPF_LWT_ENCAP_SEG6, BPF_LWT_ENCAP_SEG6_INLINE, BPF_LWT_ENCAP_IP = 0, 1, 2
 END_B6, END_B6_ENCAP = 9, 10  # SEG6_LOCAL_ACTION_*, uapi/linux/seg6_local.h
 
 
@@ -44,9 +44,10 @@ def emit_verdict(f: FunctionEmitter, verdict: p.Verdict, packet: Packet) -> Call
                 return BPF_REDIRECT
 
             return act
-        case p.Encap(_, inline, length, cells):
+        case p.Encap(_, inline, length, cells, outer):
             srh = f.stack(length)
             fill(f.b, srh, cells, 0, evaluator, None, 0)
+            kind = BPF_LWT_ENCAP_SEG6_INLINE if inline else BPF_LWT_ENCAP_SEG6
 
             if f.plan.hook == "endpoint":
                 return lambda: _bind(f, srh, length, inline=inline)
@@ -55,14 +56,15 @@ def emit_verdict(f: FunctionEmitter, verdict: p.Verdict, packet: Packet) -> Call
                 result = f.call(
                     h.PUSH_ENCAP,
                     f.context,
-                    number(BPF_LWT_ENCAP_SEG6_INLINE if inline else BPF_LWT_ENCAP_SEG6),
+                    number(BPF_LWT_ENCAP_IP if outer else kind),
                     srh,
                     number(length),
                 )
                 f.succeeded(result, "encap_failed")
                 # The helper has looked the new destination up (bpf_push_seg6_encap,
                 # net/core/filter.c). BPF_LWT_REROUTE would look it up again, and come back
-                # here, without end, where the segment's route is the one we are on.
+                # here, without end, where the segment's route is the one we are on. At xmit no
+                # route is looked up: the packet goes to the next hop that it was on its way to.
                 return BPF_OK
 
             return push

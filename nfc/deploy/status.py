@@ -50,6 +50,7 @@ class Status:
                 "dropped": counters.dropped,
                 "errors": counters.errors,
                 "events_lost": counters.events_lost,
+                "counts_lost": counters.counts_lost,
                 "counters": counters.named,
                 "rules": [
                     {"line": r.line, "packets": r.packets, "drops": r.drops} for r in counters.rules
@@ -82,6 +83,8 @@ class Status:
                     lines.append(f"  error    {reason} {count}")
             if counters.events_lost:
                 lines.append(f"  events   {counters.events_lost} lost: nobody reads fast enough")
+            if counters.counts_lost:
+                lines.append(f"  counts   {counters.counts_lost} lost: a counter's keys are full")
             if not any(counters.errors.values()):
                 lines.append("  errors   none")
         return "\n".join(lines)

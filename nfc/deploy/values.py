@@ -23,16 +23,31 @@ def parse(field: Field, text: str) -> bytes:
         if text not in ("true", "false"):
             raise UsageError(f"{field.name}: '{text}' is neither true nor false")
         return bytes([text == "true"])
+    if field.type.startswith("bytes"):
+        return _bytes(field, text)
     if field.type in ("duration", "timestamp"):
         return _nanoseconds(field, text).to_bytes(8, "little")
     bits = int(field.type[1:])
     try:
-        value = int(text[:100], 0)
+        value = int(ipaddress.IPv4Address(text)) if "." in text else int(text[:100], 0)
     except ValueError:
         raise UsageError(f"{field.name}: '{text}' is not a number") from None
     if not 0 <= value < 1 << bits:
         raise UsageError(f"{field.name}: {text} does not fit {field.type} (0 to {(1 << bits) - 1})")
     return value.to_bytes(field.size, "little")
+
+
+def _bytes(field: Field, text: str) -> bytes:
+    try:
+        data = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        data = b""
+    if len(data) != field.size:
+        raise UsageError(
+            f"{field.name}: '{text}' is not {field.size} bytes",
+            hint=f"two hexadecimal digits a byte: 0x{'00' * field.size}",
+        )
+    return data
 
 
 def _nanoseconds(field: Field, text: str) -> int:
@@ -50,10 +65,13 @@ def _nanoseconds(field: Field, text: str) -> int:
 
 
 def decode(field: Field, record: bytes) -> int | bool | str:
-    """A field's value from the bytes around it: addresses as text, bools as bools, else numbers."""
+    """A field's value from the bytes around it: addresses and bytesN as text,
+    bools as bools, else numbers."""
     raw = record[field.offset : field.offset + field.size]
     if field.type == "ipv6":
         return str(ipaddress.IPv6Address(raw))
+    if field.type.startswith("bytes"):
+        return f"0x{raw.hex()}"
     value = int.from_bytes(raw, "little")
     return bool(value) if field.type == "bool" else value
 

@@ -26,14 +26,15 @@ class Counters:
     """What became of a function's packets.
 
     `packets` is the sum of the rules'; `dropped` counts rules that drop and errors; `errors` is
-    by reason, each packet of which was dropped; `events_lost` packets went on; `named` are the
-    counters that the source declares.
+    by reason, each packet of which was dropped; `events_lost` and `counts_lost` packets went on;
+    `named` are the counters that the source declares without keys.
     """
 
     rules: tuple[RuleCount, ...]
     errors: dict[str, int]
     events_lost: int
     named: dict[str, int]
+    counts_lost: int = 0
 
     @property
     def packets(self) -> int:
@@ -59,6 +60,7 @@ def read_counters(stats: Map, manifest: Manifest) -> Counters:
     return Counters(
         tuple(RuleCount(c.line, n, c.drops) for c, n in named if c.kind == "rule"),
         {c.name: n for c, n in named if c.kind == "error"},
-        sum(n for c, n in named if c.kind == "lost"),
+        sum(n for c, n in named if c.name == "events_lost" and c.kind == "lost"),
         {c.name: n for c, n in named if c.kind == "named"},
+        sum(n for c, n in named if c.name == "counts_lost" and c.kind == "lost"),
     )

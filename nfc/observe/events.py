@@ -22,15 +22,19 @@ from nfc.manifest import Event, Manifest
 if TYPE_CHECKING:
     from nfc.kernel.maps import Map
 
+_LENGTHS = struct.Struct("<II")  # of the packet, and of its bytes that follow
 LOOK_AGAIN_S = 1.0  # how soon `follow` sees that a function was replaced
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One event; times are TAI nanoseconds, addresses text."""
+    """One event; times are TAI nanoseconds, addresses text. `packet` is the first bytes of the
+    packet where the event holds them, of `length` bytes in all."""
 
     declared: Event
     fields: dict[str, int | bool | str]
+    packet: bytes = b""
+    length: int = 0
 
     @property
     def name(self) -> str:
@@ -39,11 +43,16 @@ class Decoded:
 
     def to_json(self) -> dict[str, Any]:
         """The event as a JSON-ready object."""
-        return {"event": self.name, **self.fields}
+        found = {"event": self.name, **self.fields}
+        if self.declared.packet_bytes:
+            found |= {"packet": self.packet.hex(), "packet_length": self.length}
+        return found
 
     def __str__(self) -> str:
         """One line for a terminal."""
         parts = [f"{f.name}={values.show(f, self.fields[f.name])}" for f in self.declared.fields]
+        if self.declared.packet_bytes:
+            parts.append(f"packet={self.packet.hex()} ({len(self.packet)} of {self.length} bytes)")
         return " ".join([self.name, *parts])
 
 
@@ -52,9 +61,13 @@ def decode(manifest: Manifest, record: bytes) -> Decoded:
     if len(record) >= 8:
         index = struct.unpack_from("<Q", record)[0]
         for event in manifest.events:
-            if event.index == index and len(record) >= event.size:
+            whole = event.size + _LENGTHS.size * bool(event.packet_bytes)
+            if event.index == index and len(record) >= whole:
                 fields = {f.name: values.decode(f, record) for f in event.fields}
-                return Decoded(event, fields)
+                if not event.packet_bytes:
+                    return Decoded(event, fields)
+                length, copied = _LENGTHS.unpack_from(record, event.size)
+                return Decoded(event, fields, record[whole : whole + copied], length)
     raise NfcError(f"a record of {len(record)} bytes is no event of {manifest.function}")
 
 

@@ -7,10 +7,16 @@ from collections.abc import Sequence
 from nfc.oracle import wire
 from nfc.oracle.values import MAX_TLVS, Context, to_wire
 from nfc.sema import typed
-from nfc.sema.headers import HMAC_FLAG
+from nfc.sema.headers import HMAC_FLAG, HMAC_TLV
 
 MAX_SRH = 2048  # bytes: 8 times the most that Hdr Ext Len can say, and 1
-_STRUCTURE = (typed.AddTlv, typed.RemoveTlv, typed.RemoveAll, typed.ReplaceTlv)
+_STRUCTURE = (
+    typed.AddTlv,
+    typed.RemoveTlv,
+    typed.RemoveAll,
+    typed.RemoveHmac,
+    typed.ReplaceTlv,
+)
 _FLAGS = range(40, 48)  # bits of the SRH
 
 
@@ -37,7 +43,9 @@ def refusals(edits: Sequence[typed.Edit], context: Context) -> frozenset[str]:
     sets_flags = any(
         isinstance(e, typed.SetHeader) and e.field.bit_offset in _FLAGS for e in touching
     )
-    if (structure or sets_flags) and context.data[srh.at + 5] & HMAC_FLAG:
+    signed = context.data[srh.at + 5] & HMAC_FLAG
+    unsigns = any(isinstance(e, typed.RemoveHmac) for e in touching)
+    if (structure or sets_flags) and signed and not unsigns:
         found.add("hmac_protected")
     if not srh.first and any(not isinstance(e, typed.SetHeader) for e in touching):
         found.add("not_first_srh")
@@ -60,6 +68,9 @@ def edited(edits: Sequence[typed.Edit], context: Context) -> bytes | None:
             if edit.field.name == "flags":
                 value &= ~HMAC_FLAG
             data = wire.with_bits(data, srh.at * 8 + edit.field.bit_offset, edit.field.bits, value)
+        if isinstance(edit, typed.RemoveHmac):
+            assert srh is not None
+            data = wire.with_bits(data, srh.at * 8 + _FLAGS[4], 1, 0)
     changes = [e for e in edits if isinstance(e, (typed.SetTlv, *_STRUCTURE))]
     if not changes:
         return data
@@ -104,6 +115,8 @@ def _tlvs(changes: Sequence[typed.Edit], context: Context) -> bytes:
                 gone.add(context.index(tlv))
             case typed.RemoveAll(tlv=tlv):
                 gone |= {i for i, found in enumerate(old) if found[0] == tlv.number}
+            case typed.RemoveHmac():
+                gone |= {i for i, found in enumerate(old) if found[0] == HMAC_TLV}
             case typed.ReplaceTlv(tlv=tlv, value=made):
                 new[context.index(tlv)] = built(made, context)
     out = first

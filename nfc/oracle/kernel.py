@@ -145,8 +145,8 @@ def with_length(packet: bytes) -> bytes:
     return packet[:4] + (len(packet) - wire.IPV6_SIZE).to_bytes(2, "big") + packet[6:]
 
 
-def encapsulated(packet: bytes, srh: bytes, router: Router) -> bytes:
-    """An outer header and an SRH (its next header is filled in) before the packet.
+def encapsulated(packet: bytes, srh: bytes, source: bytes) -> bytes:
+    """An outer header from `source` and an SRH (its next header is filled in) before the packet.
 
     Traffic class, flow label and hop limit are those of the packet.
     """
@@ -157,7 +157,7 @@ def encapsulated(packet: bytes, srh: bytes, router: Router) -> bytes:
         + packet[1:4]
         + bytes(2)
         + bytes([wire.ROUTING, packet[7]])
-        + router.tunnel_source.packed
+        + source
         + srh[8 + 16 * last : 24 + 16 * last]
     )
     return with_length(outer + srh + packet)

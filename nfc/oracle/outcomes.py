@@ -5,6 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+Rows = Mapping[tuple[int, ...], tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What lasts from packet to packet, as the CPU sees it that the packet comes to.
+
+    `counted` is what each every(N) has counted, by its place in the function; places that are
+    left out have counted nothing. `tables` hold entries by key, a tuple of values each; state is
+    a table with one entry at (0,), a prefix's key is (length, address). Entries of arrays that
+    are left out are zero.
+    """
+
+    counted: Mapping[int, int] = field(default_factory=dict)
+    tables: Mapping[str, Rows] = field(default_factory=dict)
+
 
 @dataclass(frozen=True)
 class Arrival:
@@ -12,15 +28,14 @@ class Arrival:
 
     `packet` starts at the IPv6 header, as on the wire: before the kernel advances the SRH.
     `now` is TAI in nanoseconds. `draws` are the outcomes of sample(1 in N), N > 1, in the order
-    in which they are asked for. `counted` is what each every(N) has counted before, by its place
-    in the function; places that are left out have counted nothing.
+    in which they are asked for.
     """
 
     packet: bytes
     params: Mapping[str, int] = field(default_factory=dict)
     now: int = 0
     draws: tuple[bool, ...] = ()
-    counted: Mapping[int, int] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
     mark: int = 0
     priority: int = 0
     ingress: int = 0
@@ -38,7 +53,8 @@ class Result:
 
     `packet` is what leaves through `link`, after the hop limit went down. `rule` counts from 0.
     `events` are the ring buffer's records, `counts` what named counters went up by. `errors` are
-    reasons of which any may be counted, when several hold. `counted` is as in `Arrival`, after.
+    reasons of which any may be counted, when several hold. `lost` are counts with keys that
+    found no room. `memory` is as in `Arrival`, after.
     """
 
     fate: str
@@ -49,6 +65,7 @@ class Result:
     packet: bytes | None = None
     events: tuple[bytes, ...] = ()
     counts: tuple[tuple[str, int], ...] = ()
-    counted: tuple[tuple[int, int], ...] = ()
+    lost: int = 0
+    memory: Memory = field(default_factory=Memory)
     mark: int = 0
     priority: int = 0

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from ipaddress import IPv6Address
 
-from nfc.oracle import edits, kernel, wire
+from nfc.oracle import edits, kernel, tables, wire
 from nfc.oracle.kernel import Router
 from nfc.oracle.outcomes import Arrival, Result
+from nfc.oracle.tables import Changes
 from nfc.oracle.values import AbsentError, Context, MoreDraws
 from nfc.sema import typed, types
 
@@ -39,14 +40,16 @@ def run(function: typed.Function, arrival: Arrival, router: Router) -> Result:
     elif data is not None and function.hook in _AFTER_FORWARDING:
         data = kernel.forwarded(data, router)
     if data is None:
-        return Result("refused", counted=tuple(sorted(arrival.counted.items())))
+        return Result("refused", memory=arrival.memory)
     context = Context(arrival, data, srh, every_sites(function))
     for number, rule in enumerate(function.rules):
         if rule.guard is None or context.decides(rule.guard):
-            result = _taken(function, rule, context, router)
-            counted = tuple(sorted({**arrival.counted, **context.counted}.items()))
+            result, changes = _taken(function, rule, context, router)
             return replace(
-                result, rule=number, verdict=VERDICTS[type(rule.verdict)], counted=counted
+                result,
+                rule=number,
+                verdict=VERDICTS[type(rule.verdict)],
+                memory=tables.after(arrival.memory, context, changes),
             )
     raise AssertionError("a function ends with 'otherwise'")
 
@@ -77,8 +80,11 @@ def every_sites(function: typed.Function) -> dict[int, int]:
     return found
 
 
-def _taken(function: typed.Function, rule: typed.Rule, context: Context, router: Router) -> Result:
-    """What a rule does to its packet. Where it fails for several reasons, any may be counted."""
+def _taken(
+    function: typed.Function, rule: typed.Rule, context: Context, router: Router
+) -> tuple[Result, Changes | None]:
+    """What a rule does to its packet and to tables. Where it fails for several reasons, any may
+    be counted."""
     refused = edits.refusals(rule.edits, context)
     try:
         said = _records(rule, context)
@@ -88,14 +94,15 @@ def _taken(function: typed.Function, rule: typed.Rule, context: Context, router:
         meta = {
             e.field.name: context.value(e.value) for e in rule.edits if isinstance(e, typed.SetMeta)
         }
+        changes = tables.changed(rule.edits, context)
         if "no_srh" in refused:
-            return Result("error", errors=refused)
+            return Result("error", errors=refused), None
         data = edits.edited(rule.edits, context)
         _evaluate(rule.verdict, context)
         if refused:
-            return Result("error", errors=refused)
+            return Result("error", errors=refused), None
         if data is None:
-            return Result("error", errors=frozenset({"srh_full"}))
+            return Result("error", errors=frozenset({"srh_full"})), None
         done = Result(
             "dropped",
             events=said,
@@ -103,9 +110,16 @@ def _taken(function: typed.Function, rule: typed.Rule, context: Context, router:
             mark=meta.get("mark", context.arrival.mark),
             priority=meta.get("priority", context.arrival.priority),
         )
-        return _verdict(function, rule.verdict, data, done, context, router)
+        result = _verdict(function, rule.verdict, data, done, context, router)
+        if result.fate == "error":
+            return result, None
+        if changes.failed:
+            return Result("error", errors=frozenset({"put_failed"})), changes
+        if changes.unsure:
+            return Result("unsure"), changes
+        return replace(result, lost=changes.lost), changes
     except AbsentError as error:
-        return Result("error", errors=refused | {error.reason, "header_unreadable"})
+        return Result("error", errors=refused | {error.reason, "header_unreadable"}), None
 
 
 def _evaluate(verdict: typed.Verdict, context: Context) -> None:
@@ -115,6 +129,8 @@ def _evaluate(verdict: typed.Verdict, context: Context) -> None:
             context.value(nexthop)
         case typed.Encap() | typed.Insert():
             _srh(verdict, context)
+            if isinstance(verdict, typed.Encap) and verdict.source is not None:
+                context.value(verdict.source)
 
 
 def _verdict(
@@ -150,8 +166,16 @@ def _verdict(
                 return Result("unsure")
             link = router.lookup(inner[24:40], done.mark, table)
             return _acted(inner, link, done, router, "action_failed")
+        case typed.Encap(source=source) if source is not None:
+            # The packet goes on to the next hop that it was on its way to.
+            link = router.lookup(data[24:40], context.arrival.mark)
+            address = context.value(source).to_bytes(16, "big")
+            outer = kernel.encapsulated(data, _srh(verdict, context), address)
+            if link is None or len(outer) > router.mtu:
+                return replace(done, fate="lost")
+            return replace(done, fate="sent", link=link, packet=outer)
         case typed.Encap():
-            outer = kernel.encapsulated(data, _srh(verdict, context), router)
+            outer = kernel.encapsulated(data, _srh(verdict, context), router.tunnel_source.packed)
         case typed.Insert():
             outer = kernel.inserted(data, _srh(verdict, context))
     return _acted(outer, router.lookup(outer[24:40], done.mark), done, router, "encap_failed")
@@ -185,15 +209,20 @@ def _out(data: bytes, link: str | None, done: Result, router: Router) -> Result:
 
 def _records(rule: typed.Rule, context: Context) -> tuple[bytes, ...]:
     """The events' records: a u64 that tells events apart, then fields in machine byte order
-    (little-endian), addresses in network order."""
+    (little-endian), addresses and bytesN in network order; then bytes of the packet, behind their
+    and its length."""
     found = []
     for edit in rule.edits:
         if isinstance(edit, typed.Emit):
             record = bytearray(edit.event.size)
             record[:8] = edit.event.index.to_bytes(8, "little")
             for part, expr in zip(edit.event.fields, edit.values, strict=True):
-                order = "big" if isinstance(part.type, types.Ipv6) else "little"
+                order = "big" if types.is_raw(part.type) else "little"
                 value = context.value(expr).to_bytes(part.size, order)  # type: ignore[arg-type]
                 record[part.offset : part.offset + part.size] = value
+            if edit.event.packet_bytes:
+                head = context.data[: edit.event.packet_bytes]
+                lengths = (len(context.data), len(head))
+                record += b"".join(n.to_bytes(4, "little") for n in lengths) + head
             found.append(bytes(record))
     return tuple(found)

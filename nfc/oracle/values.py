@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nfc.oracle import wire
-from nfc.oracle.outcomes import Arrival
+from nfc.oracle.outcomes import Arrival, Rows
 from nfc.oracle.wire import Srh
 from nfc.sema import typed, types
 from nfc.sema.headers import HEADER_SIZE, UPPER, HeaderField
@@ -62,10 +62,37 @@ class Context:
 
     def index(self, tlv: typed.Tlv) -> int:
         """Which TLV counts as this one. Raises AbsentError."""
-        for index, found in enumerate(self.tlvs()[:MAX_TLVS]):
-            if found[0] == tlv.number and len(found) >= tlv.size:
-                return index
-        raise AbsentError
+        walked = enumerate(self.tlvs()[:MAX_TLVS])
+        fits = [i for i, found in walked if found[0] == tlv.number and len(found) >= tlv.size]
+        if tlv.index >= len(fits):
+            raise AbsentError
+        return fits[tlv.index]
+
+    def rows(self, table: typed.Table) -> Rows:
+        """The entries of a table before the packet."""
+        return self.arrival.memory.tables.get(table.name, {})
+
+    def key(self, table: typed.Table, exprs: Sequence[typed.Expr]) -> tuple[int, ...]:
+        """The key of an entry that is put, removed or counted. Raises AbsentError."""
+        values = tuple(self.value(e) for e in exprs)
+        return (table.keys[0].type.bits, *values) if table.kind == "prefix" else values
+
+    def find(self, entry: typed.Entry) -> tuple[int, ...] | None:
+        """The key of the entry that a look-up finds. Raises AbsentError."""
+        table = entry.table
+        key = tuple(self.value(e) for e in entry.key)
+        if table.kind == "array":
+            return key if key[0] < table.entries else None
+        if table.kind != "prefix":
+            return key if key in self.rows(table) else None
+        width = table.keys[0].type.bits
+        fits = [k for k in self.rows(table) if key[0] >> (width - k[0]) == k[1] >> (width - k[0])]
+        return max(fits, default=None)
+
+    def read(self, table: typed.Table, key: tuple[int, ...], member: typed.Member) -> int:
+        """A field of an entry that is there, before the packet."""
+        row = self.rows(table).get(key, (0,) * len(table.fields))
+        return row[table.fields.index(member)]
 
     # ---- expressions ------------------------------------------------------------------------
 
@@ -88,6 +115,15 @@ class Context:
             case typed.TlvRead(tlv=tlv, field=part):
                 raw = wire.bits(self.tlvs()[self.index(tlv)], part.bit_offset, part.type.bits)
                 return from_wire(raw, part.type)
+            case typed.EntryRead(entry=entry, member=member):
+                key = self.find(entry)
+                if key is None:
+                    raise AbsentError
+                return self.read(entry.table, key, member)
+            case typed.StateRead(state=state):
+                return self.read(state.table, (0,), state.member)
+            case typed.HasEntry(entry=entry):
+                return int(self.find(entry) is not None)
             case typed.Now():
                 return self.arrival.now
             case typed.Sample(of=of):
@@ -101,8 +137,8 @@ class Context:
                 )
             case typed.Compare(op=op, left=left, right=right):
                 return int(_COMPARE[op](self.value(left), self.value(right)))
-            case typed.InPrefix(value=inner, address=address, length=length):
-                return int(self.value(inner) >> (128 - length) == address >> (128 - length))
+            case typed.InPrefix(value=inner, address=address, length=length, width=width):
+                return int(self.value(inner) >> (width - length) == address >> (width - length))
             case typed.Not(value=inner):
                 return int(not self.value(inner))
             case typed.Logic(op=op, left=left, right=right):
@@ -189,7 +225,7 @@ class Context:
     def _every(self, site: int, of: int) -> int:
         if of == 0:
             return 0
-        count = self.counted.get(site, self.arrival.counted.get(site, 0)) + 1
+        count = self.counted.get(site, self.arrival.memory.counted.get(site, 0)) + 1
         self.counted[site] = 0 if count >= of else count
         return int(count >= of)
 

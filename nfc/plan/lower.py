@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 
 from nfc.plan.cells import Piece, cells
 from nfc.plan.plan import (
     Action,
     Block,
     Count,
+    CountKey,
+    Delete,
     Edit,
     Emit,
-    EmitField,
     Encap,
     Plan,
+    Put,
     Resize,
     Return,
     Rule,
     Search,
     SetBits,
+    SetMember,
     SetMeta,
     Verdict,
 )
 from nfc.plan.uses import body_values
 from nfc.plan.values import (
+    IP,
     SRH,
     Arith,
     Clock,
@@ -33,24 +38,32 @@ from nfc.plan.values import (
     Found,
     Imm,
     InPrefix,
+    Key,
     Load,
     Logic,
+    Lookup,
+    Member,
     Meta,
     Not,
     NsToPtp,
     Param,
+    Placed,
     PtpToNs,
     Region,
     Sample,
     Value,
 )
 from nfc.sema import typed, types
-from nfc.sema.headers import HMAC_FLAG
+from nfc.sema.headers import HMAC_FLAG, HMAC_TLV
+from nfc.sema.tables import PREFIX_LENGTH
 
 BPF_OK, BPF_DROP = 0, 2  # uapi/linux/bpf.h
 # uapi/linux/seg6_local.h
 END_X, END_T, END_DT6 = 2, 3, 7
+IPV6_SIZE = 40  # bytes
+ROUTING_HEADER, IPV6_IN_IPV6 = 43, 41  # IANA protocol numbers
 SRH_TYPE = 4  # IPV6_SRCRT_TYPE_4
+_HMAC_BIT = 44  # of the SRH: the flag H
 PADN = 4  # RFC 8754, section 2.1.1.2
 
 
@@ -84,7 +97,7 @@ def params_default(program: typed.Program) -> bytes:
 def encode_value(type_: types.Type, value: int) -> bytes:
     """A value as it lies in maps and events (BPF here is little-endian)."""
     size = types.memory_size(type_)
-    return value.to_bytes(size, "big" if size > 8 else "little")
+    return value.to_bytes(size, "big" if types.is_raw(type_) else "little")
 
 
 def _errors(rules: Sequence[Rule]) -> tuple[str, ...]:
@@ -100,8 +113,12 @@ def _errors(rules: Sequence[Rule]) -> tuple[str, ...]:
                     found |= {"hmac_protected", "not_first_srh"}
                 case Emit():
                     found.add("events_lost")
+                case CountKey():
+                    found.add("counts_lost")
+                case Put():
+                    found.add("put_failed")
         if writes_flags(rule):
-            found.add("hmac_protected")
+            found |= {"hmac_protected", "no_srh"}
         match rule.verdict:
             case Action():
                 found.add("action_failed")
@@ -115,22 +132,31 @@ def _errors(rules: Sequence[Rule]) -> tuple[str, ...]:
 class _Lowering:
     def __init__(self, function: typed.Function) -> None:
         self.function = function
-        self.searches: dict[str, Search] = {}
+        self.searches: dict[tuple[str, int], Search] = {}
         self.counters: dict[str, int] = {}
         self.sites = 0
 
     def slot(self, tlv: typed.Tlv) -> int:
-        if tlv.name not in self.searches:
-            self.searches[tlv.name] = Search(len(self.searches), tlv.number, tlv.size, tlv.name)
-        return self.searches[tlv.name].slot
+        key = (tlv.name, tlv.index)
+        if key not in self.searches:
+            after = self.slot(replace(tlv, index=tlv.index - 1)) if tlv.index else None
+            self.searches[key] = Search(len(self.searches), tlv.number, tlv.size, tlv.name, after)
+        return self.searches[key].slot
 
     def rule(self, index: int, rule: typed.Rule) -> Rule:
         guard = None if rule.guard is None else self.value(rule.guard)
-        edits: list[Edit] = [self.edit(e) for e in rule.edits]
+        edits: list[Edit] = [planned for e in rule.edits for planned in self.edits(e)]
         verdict = self.verdict(rule.verdict)
         return Rule(rule.span.line, index, guard, tuple(edits), verdict)
 
     # ---- edits and verdicts -----------------------------------------------------------------
+
+    def edits(self, edit: typed.Edit) -> list[Edit]:
+        if isinstance(edit, typed.RemoveHmac):
+            line = edit.span.line
+            clear = SetBits(line, SRH, _HMAC_BIT, Imm(1, 0))
+            return [clear, Resize(line, "remove_all", None, HMAC_TLV, None)]
+        return [self.edit(edit)]
 
     def edit(self, edit: typed.Edit) -> Edit:
         line = edit.span.line
@@ -160,11 +186,22 @@ class _Lowering:
             case typed.ReplaceTlv(_, tlv, value):
                 return Resize(line, "replace", self.slot(tlv), None, self.block(value))
             case typed.Emit(_, event, values):
-                fields = [
-                    EmitField(f.offset, f.size, self.value(v))
-                    for f, v in zip(event.fields, values, strict=True)
-                ]
-                return Emit(line, event.name, event.index, event.size, tuple(fields))
+                fields = self.placed(event.fields, values)
+                return Emit(line, event.name, event.index, event.size, fields, event.packet_bytes)
+            case typed.SetEntry(_, entry, member, value, atomic):
+                (place,) = self.placed((member,), (value,))
+                return SetMember(line, Region("entry", entry.number), place, atomic)
+            case typed.SetState(_, state, value, atomic):
+                (place,) = self.placed((state.member,), (value,))
+                return SetMember(line, Region(state.table.name), place, atomic)
+            case typed.Put(_, table, key, values):
+                fields = self.placed(table.fields, values)
+                return Put(line, self.key(table, key), table.value_size, fields)
+            case typed.RemoveEntry(_, table, key):
+                return Delete(line, self.key(table, key))
+            case typed.CountKey(_, table, key, amount):
+                return CountKey(line, self.key(table, key), self.value(amount))
+        raise TypeError(f"no lowering for {type(edit).__name__}")
 
     def verdict(self, verdict: typed.Verdict) -> Verdict:
         line = verdict.span.line
@@ -179,8 +216,10 @@ class _Lowering:
                 return Action(line, END_T, "End.T table", Imm(32, table))
             case typed.DecapTable(_, table):
                 return Action(line, END_DT6, "End.DT6 table", Imm(32, table))
-            case typed.Encap(_, segments, tlvs):
-                return self.encap(line, [self.value(s) for s in segments], tlvs, inline=False)
+            case typed.Encap(_, segments, tlvs, source):
+                route = [self.value(s) for s in segments]
+                encap = self.encap(line, route, tlvs, inline=False)
+                return encap if source is None else _with_outer(encap, route[0], self.value(source))
             case typed.Insert(_, segments, tlvs):
                 # The kernel puts the packet's destination there (seg6_do_srh_inline,
                 # net/ipv6/seg6_iptunnel.c).
@@ -211,6 +250,24 @@ class _Lowering:
         if length > used:
             pieces += pad(used * 8, length - used)
         return Encap(line, inline, length, cells(pieces))
+
+    def placed(
+        self, members: Sequence[typed.Member], values: Sequence[typed.Expr]
+    ) -> tuple[Placed, ...]:
+        """Values as they lie in memory."""
+        return tuple(
+            Placed(m.offset, m.size, types.is_raw(m.type), self.value(v))
+            for m, v in zip(members, values, strict=True)
+        )
+
+    def key(self, table: typed.Table, values: Sequence[typed.Expr]) -> Key:
+        """A table's key. That of a prefix table is a whole address, with its length before it."""
+        parts = self.placed(table.keys, values)
+        if table.kind == "prefix":
+            (part,) = parts
+            length = Placed(0, PREFIX_LENGTH, False, Imm(32, 8 * part.size))
+            parts = (length, replace(part, raw=True))
+        return Key(table.name, table.key_size, parts)
 
     def block(self, value: typed.TlvValue) -> Block:
         """A TLV to be built."""
@@ -245,7 +302,7 @@ class _Lowering:
             case typed.Const(_, type_, value):
                 return Imm(type_.bits, value)
             case typed.ParamRead(_, type_, param):
-                return Param(type_.bits, param.offset, param.name)
+                return Param(type_.bits, param.offset, param.name, types.is_raw(type_))
             case typed.HeaderRead(_, _, field):
                 return Load(field.bits, Region(field.header), field.bit_offset)
             case typed.MetaRead(_, _, meta):
@@ -266,8 +323,16 @@ class _Lowering:
                 return Arith(type_.bits, op, self.value(left), self.value(right))
             case typed.Compare(_, _, op, left, right):
                 return Compare(op, self.value(left), self.value(right))
-            case typed.InPrefix(_, _, value, address, length):
-                return InPrefix(self.value(value), address, length)
+            case typed.InPrefix(_, _, value, address, length, width):
+                return InPrefix(self.value(value), address, length, width)
+            case typed.HasEntry(_, _, entry):
+                return Lookup(entry.number, self.key(entry.table, entry.key))
+            case typed.EntryRead(_, type_, entry, member):
+                region = Region("entry", entry.number)
+                return Member(type_.bits, region, member.offset, member.size, types.is_raw(type_))
+            case typed.StateRead(_, type_, state):
+                region, member = Region(state.table.name), state.member
+                return Member(type_.bits, region, member.offset, member.size, types.is_raw(type_))
             case typed.Not(_, _, value):
                 return Not(self.value(value))
             case typed.Logic(_, _, op, left, right):
@@ -275,6 +340,31 @@ class _Lowering:
             case typed.HasTlv(_, _, tlv):
                 return Found(self.slot(tlv))
         raise TypeError(f"no lowering for {type(expr).__name__}")
+
+
+def _with_outer(encap: Encap, first: Value, source: Value) -> Encap:
+    """The SRH behind an outer IPv6 header (RFC 8200, section 3), which has the packet's traffic
+    class, flow label and hop limit, as those that the kernel makes."""
+    length = Arith(
+        16, "+", Arith(32, "&", Meta("length", 0), Imm(32, 0xFFFF)), Imm(16, encap.length)
+    )
+    pieces = [
+        Piece(0, 32, Load(32, IP, 0)),
+        Piece(32, 16, length),
+        Piece(48, 8, Imm(8, ROUTING_HEADER)),
+        Piece(56, 8, Load(8, IP, 56)),
+        Piece(64, 128, source),
+        Piece(192, 128, first),
+    ]
+    srh = [
+        replace(piece, bit=piece.bit + 8 * IPV6_SIZE)
+        for cell in encap.cells
+        for piece in cell.pieces
+    ]
+    # The SRH's first 8 bytes are known; its next header is the packet's IPv6 header.
+    assert isinstance(srh[0].value, Imm)
+    srh[0] = replace(srh[0], value=Imm(64, srh[0].value.value | IPV6_IN_IPV6 << 56))
+    return Encap(encap.line, False, encap.length + IPV6_SIZE, cells([*pieces, *srh]), outer=True)
 
 
 def _without_hmac(flags: Value) -> Value:

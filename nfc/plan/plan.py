@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nfc.plan.cells import Cell
-from nfc.plan.values import Region, Value
+from nfc.plan.values import Key, Placed, Region, Value
 
 
 @dataclass(frozen=True)
 class Search:
-    """Find the first TLV of `type` of at least `size` bytes (type and length included)."""
+    """Find the first TLV of `type` of at least `size` bytes (type and length included), or the
+    first behind the one that search `after` finds."""
 
     slot: int
     type: int
     size: int
     name: str
+    after: int | None = None
 
 
 # ---- edits ----------------------------------------------------------------------------------
@@ -78,13 +80,15 @@ class Point:
 @dataclass(frozen=True)
 class Rebuild:
     """The TLVs that leave: those of the packet without padding, changed at `points`, without
-    those of `gone` types, between `first` and `last`; padded to a multiple of 8."""
+    those of `gone` types, between `first` and `last`; padded to a multiple of 8. `unsigns` takes
+    the HMAC away: the flag H does not stop it."""
 
     line: int
     first: Block | None
     last: Block | None
     points: tuple[Point, ...]
     gone: tuple[int, ...]
+    unsigns: bool = False
 
     @property
     def appends(self) -> bool:
@@ -101,23 +105,55 @@ class Rebuild:
 
 
 @dataclass(frozen=True)
-class EmitField:
-    """A field of an event's record: place and size in bytes, machine byte order."""
-
-    offset: int
-    size: int
-    value: Value
-
-
-@dataclass(frozen=True)
 class Emit:
-    """Send an event's record of `size` bytes, once the packet's fate is settled."""
+    """Send an event's record of `size` bytes, once the packet's fate is settled; behind it up to
+    `packet_bytes` bytes of the packet as it arrived, after its length in 4 bytes and theirs in 4.
+    """
 
     line: int
     name: str
     index: int
     size: int
-    fields: tuple[EmitField, ...]
+    fields: tuple[Placed, ...]
+    packet_bytes: int
+
+
+@dataclass(frozen=True)
+class SetMember:
+    """Write a value in map memory; with `atomic` (+ - & | ^) change it by the value, in one step
+    for all CPUs."""
+
+    line: int
+    region: Region
+    place: Placed
+    atomic: str | None
+
+
+@dataclass(frozen=True)
+class Put:
+    """Put a whole entry of `size` bytes into a map."""
+
+    line: int
+    key: Key
+    size: int
+    fields: tuple[Placed, ...]
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Take an entry out of a map, if it is there."""
+
+    line: int
+    key: Key
+
+
+@dataclass(frozen=True)
+class CountKey:
+    """Add to the count of this CPU at a key, which is made if it is not there."""
+
+    line: int
+    key: Key
+    amount: Value
 
 
 @dataclass(frozen=True)
@@ -140,7 +176,19 @@ class Count:
     amount: Value
 
 
-Edit = SetBits | Store | Resize | Rebuild | Emit | SetMeta | Count
+Edit = (
+    SetBits
+    | Store
+    | Resize
+    | Rebuild
+    | Emit
+    | SetMeta
+    | Count
+    | SetMember
+    | Put
+    | Delete
+    | CountKey
+)
 
 
 # ---- verdicts -------------------------------------------------------------------------------
@@ -170,12 +218,14 @@ class Action:
 @dataclass(frozen=True)
 class Encap:
     """Add a whole SRH of `length` bytes, `inline` in the packet's own header or in a new outer
-    one: bpf_lwt_push_encap at transit hooks, bpf_lwt_seg6_action at the endpoint."""
+    one: bpf_lwt_push_encap at transit hooks, bpf_lwt_seg6_action at the endpoint. With `outer`
+    that header is the program's too, and `cells` begin with its 40 bytes."""
 
     line: int
     inline: bool
     length: int
     cells: tuple[Cell, ...]
+    outer: bool = False
 
 
 Verdict = Return | Action | Encap
@@ -263,10 +313,18 @@ def _edit_text(edit: Edit) -> list[str]:
             return [f"set packet.{name} = {value}"]
         case Store(_, region, offset, length, cells):
             return [f"store {length} bytes at {region}+{offset}", *_cell_text(cells)]
+        case SetMember(_, region, place, atomic):
+            return [f"set {region}{{{place.offset}+{place.size}}} {atomic or ''}= {place.value}"]
+        case Put(_, key, size, fields):
+            return [f"put {key}, {size} bytes", *_placed_text(fields)]
+        case Delete(_, key):
+            return [f"delete {key}"]
+        case CountKey(_, key, amount):
+            return [f"count {key} by {amount}"]
         case Resize(_, where, slot, type_, block):
             at = f" tlv{slot}" if slot is not None else f" type {type_}" if type_ else ""
             return [f"TLVs: {where}{at}", *_block_text("", block)]
-        case Rebuild(_, first, last, points, gone):
+        case Rebuild(_, first, last, points, gone, _):
             lines = ["rebuild the TLVs, padded"] if not edit.appends else ["append TLVs, padded"]
             lines += _block_text("first", first)
             for point in points:
@@ -275,11 +333,13 @@ def _edit_text(edit: Edit) -> list[str]:
                 lines += _block_text(f"after tlv{point.slot}", point.after)
             lines += [f"  without type {number}" for number in gone]
             return [*lines, *_block_text("last", last)]
-        case Emit(_, name, _, size, fields):
-            return [
-                f"emit {name}, {size} bytes",
-                *(f"  {f.offset}+{f.size}: {f.value}" for f in fields),
-            ]
+        case Emit(_, name, _, size, fields, packet_bytes):
+            tail = f" and {packet_bytes} of the packet" if packet_bytes else ""
+            return [f"emit {name}, {size} bytes{tail}", *_placed_text(fields)]
+
+
+def _placed_text(fields: tuple[Placed, ...]) -> list[str]:
+    return [f"  {f.offset}+{f.size}: {f.value}" for f in fields]
 
 
 def _verdict_text(verdict: Verdict) -> list[str]:
@@ -288,7 +348,7 @@ def _verdict_text(verdict: Verdict) -> list[str]:
             return ["drop" if code == 2 else "forward"]
         case Action(_, _, name, argument):
             return [f"{name} {argument}"]
-        case Encap(_, inline, length, cells):
+        case Encap(_, inline, length, cells, _):
             what = "insert" if inline else "encap with"
             return [f"{what} an SRH of {length} bytes", *_cell_text(cells)]
 

@@ -8,18 +8,22 @@ from nfc.plan.cells import Cell
 from nfc.plan.plan import (
     Action,
     Count,
+    CountKey,
+    Delete,
     Edit,
     Emit,
     Encap,
     Plan,
+    Put,
     Rebuild,
     Resize,
     Rule,
     SetBits,
+    SetMember,
     SetMeta,
     Store,
 )
-from nfc.plan.values import Load, Region, Value, walk
+from nfc.plan.values import Load, Member, Region, Value, walk
 
 
 def edit_values(edit: Edit) -> list[Value]:
@@ -33,8 +37,17 @@ def edit_values(edit: Edit) -> list[Value]:
             return _cell_values(block.cells, None) if block else []
         case Rebuild():
             return [v for block in edit.blocks for v in _cell_values(block.cells, None)]
-        case Emit(_, _, _, _, fields):
+        case Emit(_, _, _, _, fields, _):
             return [f.value for f in fields]
+        case SetMember(_, region, place, _):
+            there = Member(8 * place.size, region, place.offset, place.size, place.raw)
+            return [there, place.value]
+        case Put(_, key, _, fields):
+            return [f.value for f in (*key.parts, *fields)]
+        case Delete(_, key):
+            return [f.value for f in key.parts]
+        case CountKey(_, key, amount):
+            return [amount, *(f.value for f in key.parts)]
 
 
 def _cell_values(cells: Iterable[Cell], region: Region | None) -> list[Value]:
@@ -53,7 +66,7 @@ def body_values(rule: Rule) -> list[Value]:
     match rule.verdict:
         case Action(_, _, _, argument):
             top.append(argument)
-        case Encap(_, _, _, cells):
+        case Encap(cells=cells):
             top += _cell_values(cells, None)
     return [part for value in top for part in walk(value)]
 
@@ -61,6 +74,12 @@ def body_values(rule: Rule) -> list[Value]:
 def guard_values(rule: Rule) -> list[Value]:
     """Every value in a rule's guard."""
     return [] if rule.guard is None else walk(rule.guard)
+
+
+def regions(values: Iterable[Value]) -> list[Region]:
+    """What has to be there to compute values, in a fixed order."""
+    found = {v.region for v in values if isinstance(v, Load | Member)}
+    return sorted(found, key=str)
 
 
 def finds_srh(plan: Plan) -> bool:

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Region:
-    """A run of packet bytes with a run-time place: a header by its name in the language, the TLV
-    of a search slot, or entry `slot` of the segment list."""
+    """A run of bytes with a run-time place: a header by its name in the language, the TLV of a
+    search slot, or entry `slot` of the segment list; in maps, the entry that lookup `slot` of a
+    rule found, or the state ("state", "state_per_cpu")."""
 
     kind: str
     slot: int = 0
 
     def __str__(self) -> str:
         """Short name."""
-        return f"{self.kind}{self.slot}" if self.kind in ("tlv", "segment") else self.kind
+        numbered = self.kind in ("tlv", "segment", "entry")
+        return f"{self.kind}{self.slot}" if numbered else self.kind
 
 
 IP = Region("ip")
@@ -53,11 +55,13 @@ class Load:
 
 @dataclass(frozen=True)
 class Param:
-    """A param; `offset` in bytes within the copy in force."""
+    """A param; `offset` in bytes within the copy in force. Machine byte order, or `raw`: as on
+    the wire."""
 
     bits: int
     offset: int
     name: str
+    raw: bool = False
 
     def __str__(self) -> str:
         """Its name."""
@@ -76,6 +80,22 @@ class Meta:
     def __str__(self) -> str:
         """As in source."""
         return f"packet.{self.name}"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A value in map memory: `size` bytes at `offset`, in machine byte order or, `raw`, as on the
+    wire."""
+
+    bits: int
+    region: Region
+    offset: int
+    size: int
+    raw: bool
+
+    def __str__(self) -> str:
+        """region{offset+size}."""
+        return f"{self.region}{{{self.offset}+{self.size}}}"
 
 
 @dataclass(frozen=True)
@@ -143,16 +163,17 @@ class Compare:
 
 @dataclass(frozen=True)
 class InPrefix:
-    """Whether the first `length` bits of `value` are those of `address`."""
+    """Whether the first `length` bits of `value` (of `width`) are those of `address`."""
 
     value: Value
     address: int
     length: int
+    width: int
     bits: int = 1
 
     def __str__(self) -> str:
         """As in source."""
-        return f"{self.value} in {self.address:#034x}/{self.length}"
+        return f"{self.value} in {self.address:#x}/{self.length}"
 
 
 @dataclass(frozen=True)
@@ -191,6 +212,43 @@ class Found:
     def __str__(self) -> str:
         """The slot."""
         return f"found tlv{self.slot}"
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A value put into memory: `size` bytes at `offset`, in machine byte order or, `raw`, as on
+    the wire."""
+
+    offset: int
+    size: int
+    raw: bool
+    value: Value
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of a map, laid out in `size` bytes; what no part covers is zero."""
+
+    map: str
+    size: int
+    parts: tuple[Placed, ...]
+
+    def __str__(self) -> str:
+        """map[values]."""
+        return f"{self.map}[{', '.join(str(p.value) for p in self.parts)}]"
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Whether a map has an entry at a key; `slot` numbers a rule's lookups."""
+
+    slot: int
+    key: Key
+    bits: int = 1
+
+    def __str__(self) -> str:
+        """As in source."""
+        return f"found entry{self.slot} {self.key}"
 
 
 @dataclass(frozen=True)
@@ -234,6 +292,8 @@ Value = (
     | Not
     | Logic
     | Found
+    | Lookup
+    | Member
     | Sample
 )
 
@@ -245,6 +305,8 @@ def parts(value: Value) -> tuple[Value, ...]:
             return (v,)
         case Arith(_, _, a, b) | Compare(_, a, b) | Logic(_, a, b):
             return (a, b)
+        case Lookup(_, key):
+            return tuple(part.value for part in key.parts)
     return ()
 
 

@@ -48,12 +48,23 @@ def analyse_tree(file: tree.File, path: Path, diagnostics: Diagnostics) -> typed
         tuple(scope.params.values()),
         scope.params_size,
         tuple(scope.events.values()),
+        (*scope.tables.values(), *scope.keyed.values(), *_state_tables(scope)),
+        tuple(scope.keyed),
         tuple(functions),
     )
+
+
+def _state_tables(scope: Scope) -> list[typed.Table]:
+    return list({s.table.name: s.table for s in scope.states.values()}.values())
 
 
 def _claim(item: tree.Function, scope: Scope) -> bool:
     if len(item.name.text) > MAX_NAME:
         scope.diagnostics.error(item.name.span, f"a name has at most {MAX_NAME} characters")
+        return False
+    if item.name.text.endswith(("_stats", "_table")):
+        scope.diagnostics.error(
+            item.name.span, "functions are not called …_stats or …_table: nfc's maps are"
+        )
         return False
     return scope.claim(item.name, "function")

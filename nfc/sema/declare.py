@@ -6,14 +6,17 @@ from collections.abc import Sequence
 
 from nfc.sema import typed, types
 from nfc.sema.expressions import Checker
+from nfc.sema.headers import META_NAME
 from nfc.sema.hooks import HOOKS
 from nfc.sema.reach import known
 from nfc.sema.scope import Scope
+from nfc.sema.tables import declare_counter, declare_states, declare_table
 from nfc.syntax import tree
 from nfc.syntax.diagnostics import Diagnostics
 
 MAX_TLV_SIZE = 257  # type, length, and the 255 bytes that a length byte can say
 MAX_EVENT_SIZE = 256  # bytes; a record is made on the 512-byte stack
+MAX_EVENT_PACKET = 2048  # bytes of a packet that an event can hold
 
 
 def declare(
@@ -53,16 +56,28 @@ def declare(
         elif isinstance(item, tree.Event):
             _event(item, scope)
         elif isinstance(item, tree.Counter):
-            scope.counters[item.name.text] = item.span
-        if isinstance(item, tree.Tlv | tree.Param | tree.Event) and not _is_declared(item, scope):
+            if item.entries is None:
+                scope.counters[item.name.text] = item.span
+            else:
+                declare_counter(item, evaluate(item.entries, types.Int(32), scope), scope)
+        elif isinstance(item, tree.Table):
+            declare_table(item, evaluate(item.entries, types.Int(32), scope), scope)
+    declare_states([item for item in items if isinstance(item, tree.State)], scope)
+    for item in items:
+        if isinstance(item, _DECLARED) and not _is_declared(item, scope):
             scope.broken.add(item.name.text)
     scope.params_size = -(-scope.params_size // 8) * 8
     return scope
 
 
-def _is_declared(item: tree.Tlv | tree.Param | tree.Event, scope: Scope) -> bool:
-    name = item.name.text
-    return name in scope.tlvs or name in scope.params or name in scope.events
+_DECLARED = tree.Tlv | tree.Param | tree.Event | tree.Counter | tree.Table | tree.State
+
+
+def _is_declared(
+    item: tree.Tlv | tree.Param | tree.Event | tree.Counter | tree.Table | tree.State, scope: Scope
+) -> bool:
+    kinds = (scope.tlvs, scope.params, scope.events, scope.counters, scope.keyed, scope.tables)
+    return any(item.name.text in kind for kind in (*kinds, scope.states))
 
 
 def _define(item: tree.Define, scope: Scope) -> None:
@@ -150,8 +165,8 @@ def _param(item: tree.Param, scope: Scope) -> None:
     default = evaluate(item.default, type_, scope)
     if default is None:
         return
-    size = types.memory_size(type_)
-    offset = -(-scope.params_size // min(size, 8)) * min(size, 8)
+    size, unit = types.memory_size(type_), types.alignment(type_)
+    offset = -(-scope.params_size // unit) * unit
     scope.params[item.name.text] = typed.Param(item.span, item.name.text, type_, default, offset)
     scope.params_size = offset + size
 
@@ -192,8 +207,8 @@ def _tlv(item: tree.Tlv, scope: Scope) -> None:
             if part.name.text in names:
                 scope.diagnostics.error(part.name.span, f"'{part.name.text}' is in this TLV twice")
             names.add(part.name.text)
-        if type_.bits > 64 and bit % 8:
-            scope.diagnostics.error(part.span, "an address starts at a whole byte")
+        if types.is_raw(type_) and bit % 8:
+            scope.diagnostics.error(part.span, f"{type_} starts at a whole byte")
             return
         fields.append(typed.TlvField(part.name.text if part.name else None, type_, bit, default))
         bit += type_.bits
@@ -215,18 +230,32 @@ def _tlv(item: tree.Tlv, scope: Scope) -> None:
 
 
 def _event(item: tree.Event, scope: Scope) -> None:
-    fields: list[typed.EventField] = []
+    fields: list[typed.Member] = []
     offset = 8  # the event's index comes first
+    packet_bytes = 0
     for part in item.fields:
+        if isinstance(part, tree.EventBytes):
+            if part.what.text != META_NAME or packet_bytes:
+                scope.diagnostics.error(
+                    part.span, "an event holds bytes of the packet, once", f"{META_NAME}[128]"
+                )
+                return
+            packet_bytes = part.count.value
+            if not 1 <= packet_bytes <= MAX_EVENT_PACKET:
+                scope.diagnostics.error(
+                    part.count.span, f"an event holds 1 to {MAX_EVENT_PACKET} bytes of the packet"
+                )
+                return
+            continue
         type_ = scope.type_of(part.type)
         if type_ is None:
             return
         if any(f.name == part.name.text for f in fields):
             scope.diagnostics.error(part.name.span, f"'{part.name.text}' is in this event twice")
             return
-        size = types.memory_size(type_)
-        offset = -(-offset // min(size, 8)) * min(size, 8)
-        fields.append(typed.EventField(part.name.text, type_, offset, size))
+        size, unit = types.memory_size(type_), types.alignment(type_)
+        offset = -(-offset // unit) * unit
+        fields.append(typed.Member(part.name.text, type_, offset, size))
         offset += size
     size = -(-offset // 8) * 8
     if size > MAX_EVENT_SIZE:
@@ -236,7 +265,7 @@ def _event(item: tree.Event, scope: Scope) -> None:
         return
     index = len(scope.events)
     scope.events[item.name.text] = typed.Event(
-        item.span, item.name.text, index, tuple(fields), size
+        item.span, item.name.text, index, tuple(fields), size, packet_bytes
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from nfc.sema import typed, types
+from nfc.sema import tables, typed, types
 from nfc.sema.constants import fold
 from nfc.sema.headers import HEADERS, MAX_SEGMENT_INDEX, META, META_NAME, SEGMENT_LIST
 from nfc.sema.hooks import Hook
@@ -15,6 +15,7 @@ from nfc.syntax.diagnostics import nearest
 from nfc.syntax.source import Span
 
 FUNCTIONS = ("now()", "every(n)", "sample(1 in n)")
+MAX_TLV_INDEX = 7  # of one type; each one found takes a register of the walk
 _ORDER = {"<", "<=", ">", ">="}
 
 
@@ -32,6 +33,8 @@ class Checker:
     local: dict[str, typed.Expr] = field(default_factory=dict)  # arguments of a definition
     within: tuple[str, ...] = ()  # definitions that are being put in place
     budget: list[int] = field(default_factory=lambda: [MAX_VALUES])  # for definitions
+    entries: dict[str, typed.Entry] = field(default_factory=dict)  # that the guard has bound
+    lookups: list[int] = field(default_factory=lambda: [0])  # in tables, of one rule
     measured: bool = False  # within a definition that has its room already
 
     # ---- entry points -----------------------------------------------------------------------
@@ -56,6 +59,8 @@ class Checker:
                 return None if inner is None else typed.Not(span, types.Bool(), inner)
             case tree.Has():
                 return self._has(expr, binds)
+            case tree.HasEntry():
+                return tables.has_entry(self, expr, binds)
             case _:
                 value = self.infer(expr, types.Bool())
                 if value is not None and not isinstance(value.type, types.Bool):
@@ -94,16 +99,18 @@ class Checker:
                 return self._binary(expr)
             case tree.Compare():
                 return self._compare(expr)
-            case tree.InPrefix(span, operand, address, length):
-                inner = self.check(operand, types.Ipv6())
+            case tree.InPrefix(span, operand, address, length, width):
+                kind: types.Type = types.Ipv6() if width == 128 else types.Int(32)
+                inner = self.check(operand, kind)
                 if inner is None:
                     return None
-                return typed.InPrefix(span, types.Bool(), inner, address, length)
-            case tree.Not() | tree.Logic() | tree.Has():
+                return typed.InPrefix(span, types.Bool(), inner, address, length, width)
+            case tree.Not() | tree.Logic() | tree.Has() | tree.HasEntry():
                 return self.condition(expr, binds=False)
 
     def _integer(self, span: Span, value: int, wanted: types.Type | None) -> typed.Expr | None:
-        type_ = wanted if isinstance(wanted, types.Int | types.Enum | types.Timestamp) else None
+        numeric = types.Int | types.Enum | types.Timestamp | types.Bytes
+        type_ = wanted if isinstance(wanted, numeric) else None
         if isinstance(wanted, types.Duration):
             if value == 0:
                 return typed.Const(span, wanted, 0)
@@ -117,8 +124,9 @@ class Checker:
             )
             return None
         bits = type_.bits if type_ else max(1, value.bit_length())
-        if value.bit_length() > min(bits, 64):
-            limit = (1 << min(bits, 64)) - 1
+        most = bits if isinstance(type_, types.Bytes) else min(bits, 64)
+        if value.bit_length() > most:
+            limit = (1 << most) - 1
             self._error(span, f"{value} does not fit {type_ or 'u64'} (at most {limit})")
             return None
         return typed.Const(span, type_ or types.Int(bits), value)
@@ -133,6 +141,12 @@ class Checker:
         if name in scope.params:
             param = scope.params[name]
             return typed.ParamRead(span, param.type, param)
+        if name in scope.states:
+            if self.hook is None:
+                self._error(span, "state is not known when the file is compiled")
+                return None
+            state = scope.states[name]
+            return typed.StateRead(span, state.member.type, state)
         members = scope.members(name)
         if len(members) > 1:
             members = [m for m in members if m[0] == wanted] or members
@@ -145,6 +159,12 @@ class Checker:
                 return None
         if members:
             return typed.Const(span, members[0][0], members[0][1])
+        if name in self.entries:
+            first = self.entries[name].table.fields[0].name
+            self._error(
+                span, f"'{name}' is a table's entry; name one of its fields", f"{name}.{first}"
+            )
+            return None
         if name in self.bound:
             self._error(
                 span, f"'{name}' is a TLV; name one of its fields", _example(name, self.bound[name])
@@ -211,6 +231,10 @@ class Checker:
             if not self._allowed(expr.span, base):
                 return None
             return typed.HeaderRead(expr.span, header.type, header)
+        if base in self.entries:
+            entry = self.entries[base]
+            found = tables.member(entry, expr.name, self.scope)
+            return None if found is None else typed.EntryRead(expr.span, found.type, entry, found)
         tlv = self.tlv(expr.base)
         if tlv is None:
             return None
@@ -300,6 +324,13 @@ class Checker:
                 or "declare it with tlv, or use a file that does",
             )
             return None
+        if expr.index is not None:
+            if expr.index.value > MAX_TLV_INDEX:
+                self._error(
+                    expr.index.span, f"TLVs of a type are counted from 0 to {MAX_TLV_INDEX}"
+                )
+                return None
+            tlv = replace(tlv, index=expr.index.value)
         if expr.alias is not None:
             alias = expr.alias.text
             if not binds:
@@ -310,7 +341,7 @@ class Checker:
                     "bind a TLV where all conditions are joined by 'and'",
                 )
                 return None
-            if alias in self.bound or alias in (*HEADERS, META_NAME):
+            if alias in (*self.bound, *self.entries, *HEADERS, META_NAME):
                 self._error(
                     expr.alias.span,
                     f"'{alias}' already means something in this rule",
@@ -382,7 +413,12 @@ class Checker:
         if type_ is None:
             return None
         inside = Checker(
-            self.scope, self.hook, local=local, within=(*self.within, name), measured=True
+            self.scope,
+            self.hook,
+            local=local,
+            within=(*self.within, name),
+            lookups=self.lookups,
+            measured=True,
         )
         result = inside.check(definition.value, type_)
         return replace(result, exact=False) if isinstance(result, typed.Const) else result
@@ -444,6 +480,8 @@ class Checker:
         same = type(left.type) is type(right.type) or (
             {type(left.type), type(right.type)} <= {types.Int, types.Enum}
         )
+        if isinstance(left.type, types.Bytes):
+            same = left.type == right.type
         if not same:
             self._error(
                 expr.span,
@@ -460,7 +498,7 @@ class Checker:
         ):
             self._error(expr.span, f"{left.type} and {right.type} are different enums")
             return None
-        if expr.op in _ORDER and isinstance(left.type, types.Ipv6 | types.Bool):
+        if expr.op in _ORDER and isinstance(left.type, types.Ipv6 | types.Bytes | types.Bool):
             self._error(
                 expr.span,
                 f"{_a(left)} has no order",

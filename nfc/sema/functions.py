@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nfc.sema import typed, types
+from nfc.sema import tables, typed, types
 from nfc.sema.expressions import Checker
 from nfc.sema.headers import HEADERS, HMAC_FLAG, HMAC_TLV, META, META_NAME, HeaderField
 from nfc.sema.hooks import HOOKS, VERDICTS, Hook
@@ -13,8 +13,10 @@ from nfc.syntax.source import Span
 
 # linux/rtnetlink.h, RT_TABLE_*
 TABLES = {"default": 253, "main": 254, "local": 255}
+HMAC = "hmac"  # remove hmac
 MAX_SEGMENTS = 16
 MAX_ADDED_SIZE = 272  # bytes of TLVs that a rule builds: the largest one, and some
+MAX_XMIT_SIZE = 208  # bytes of SRH: 256 of headers (LWT_BPF_MAX_HEADROOM), 40 are the IPv6 one's
 MAX_ENCAP_SIZE = 320  # bytes of SRH to push: it is made on the 512-byte stack
 
 
@@ -37,7 +39,8 @@ def check_function(item: tree.Function, scope: Scope) -> typed.Function | None:
     for rule in item.rules:
         checker = Checker(scope, hook, elsewhere=elsewhere)
         checked = _rule(rule, checker, hook, scope)
-        elsewhere = {**elsewhere, **dict.fromkeys(checker.bound, rule.span.line)}
+        named = (*checker.bound, *checker.entries)
+        elsewhere = {**elsewhere, **dict.fromkeys(named, rule.span.line)}
         if checked is None:
             complete = False
         else:
@@ -92,13 +95,24 @@ def _rule(rule: tree.Rule, checker: Checker, hook: Hook, scope: Scope) -> typed.
     _check_built(rule, edits, scope)
     if isinstance(verdict, typed.Drop):
         for edit in edits:
-            if not isinstance(edit, typed.Emit | typed.Count):
+            if not isinstance(edit, _LASTING):
                 scope.diagnostics.warning(
                     edit.span, "this edits a packet that is then dropped", "leave it out"
                 )
     if verdict is None or any(d.severity == "error" for d in scope.diagnostics.items[before:]):
         return None
     return typed.Rule(rule.span, guard, tuple(edits), verdict)
+
+
+_LASTING = (
+    typed.Emit
+    | typed.Count
+    | typed.CountKey
+    | typed.SetEntry
+    | typed.SetState
+    | typed.Put
+    | typed.RemoveEntry
+)
 
 
 def _check_built(rule: tree.Rule, edits: list[typed.Edit], scope: Scope) -> None:
@@ -126,8 +140,18 @@ def _edit(
         return _emit(statement, checker, scope)
     if isinstance(statement, tree.Count):
         return _count(statement, checker, scope, seen)
-    if isinstance(statement, tree.Set) and statement.place.base.text == META_NAME:
-        return _set_meta(statement, checker, scope, seen)
+    if isinstance(statement, tree.Put):
+        return tables.put(statement, checker, scope, seen)
+    if isinstance(statement, tree.RemoveEntry):
+        return tables.remove_entry(statement, checker, scope, seen)
+    if isinstance(statement, tree.Set):
+        place = statement.place
+        if isinstance(place, tree.Name):
+            return tables.set_state(statement, place, checker, scope, seen)
+        if place.base.text in checker.entries:
+            return tables.set_entry(statement, place, checker, scope, seen)
+        if place.base.text == META_NAME:
+            return _set_meta(statement, place, checker, scope, seen)
     if not hook.edits:
         scope.diagnostics.error(
             statement.span,
@@ -137,7 +161,8 @@ def _edit(
         return None
     match statement:
         case tree.Set():
-            return _set(statement, checker, scope, seen)
+            assert isinstance(statement.place, tree.FieldRef)
+            return _set(statement, statement.place, checker, scope, seen)
         case tree.Add(span, wanted, position):
             value = tlv_value(wanted, checker, scope)
             anchor = None
@@ -147,6 +172,10 @@ def _edit(
                     return None
             where = position.where if position else "last"
             return None if value is None else typed.AddTlv(span, value, where, anchor)
+        case tree.Remove(span, name) if name.text == HMAC and name.text not in checker.bound:
+            if not _apart_from_flags(statement, scope, seen):
+                return None
+            return typed.RemoveHmac(span)
         case tree.Remove(span, name):
             tlv = checker.tlv(name)
             if tlv is None or not _fate(tlv, span, "remove", scope, seen):
@@ -171,12 +200,13 @@ def _edit(
 def _fate(tlv: typed.Tlv, span: Span, what: str, scope: Scope, seen: dict[object, int]) -> bool:
     """Whether a TLV that goes is not edited otherwise in the rule; an error if it is."""
     for key, line in seen.items():
-        if isinstance(key, tuple) and key[0] == tlv.name:
+        same = isinstance(key, tuple) and key[:2] == ("tlv", tlv.name) and key[2:3]
+        if same and (what == "remove all" or same[0] in (tlv.index, None)):
             scope.diagnostics.error(
                 span, f"this would {what} {tlv.name}, which line {line} edits already"
             )
             return False
-    seen[tlv.name, None] = span.line
+    seen["tlv", tlv.name, None if what == "remove all" else tlv.index, None] = span.line
     return True
 
 
@@ -190,14 +220,18 @@ def _no_tlv(name: tree.Ident, scope: Scope) -> None:
 
 
 def _set_meta(
-    statement: tree.Set, checker: Checker, scope: Scope, seen: dict[object, int]
+    statement: tree.Set,
+    place: tree.FieldRef,
+    checker: Checker,
+    scope: Scope,
+    seen: dict[object, int],
 ) -> typed.Edit | None:
-    name = statement.place.name.text
+    name = place.name.text
     field = META.get(name)
     if field is None or not field.writable:
         writable = [f"{META_NAME}.{f.name}" for f in META.values() if f.writable]
         scope.diagnostics.error(
-            statement.place.span,
+            place.span,
             f"{META_NAME}.{name} cannot be set",
             f"what can be: {', '.join(writable)}",
         )
@@ -217,6 +251,21 @@ def _keeps_hmac(field: HeaderField, value: typed.Expr, scope: Scope) -> bool:
             f"leave out {HMAC_FLAG:#04x}: the flag stays as the packet has it",
         )
         return False
+    return True
+
+
+def _apart_from_flags(statement: tree.Remove, scope: Scope, seen: dict[object, int]) -> bool:
+    """Whether the rule sets no flags besides removing the HMAC, which takes H away."""
+    flags = HEADERS["srh"]["flags"]
+    line = seen.get(flags)
+    if line is not None:
+        scope.diagnostics.error(
+            statement.span,
+            f"removing the HMAC clears the flag H; line {line} sets all flags",
+            "set single flags: srh.oam, srh.alert, srh.protected",
+        )
+        return False
+    seen[HEADERS["srh"]["hmac"]] = statement.span.line
     return True
 
 
@@ -255,10 +304,9 @@ def _apart(statement: tree.Set, field: HeaderField, scope: Scope, seen: dict[obj
 def _once(statement: tree.Set, key: object, scope: Scope, seen: dict[object, int]) -> bool:
     """Whether this is the rule's first edit of that thing; an error if it is not."""
     if key in seen:
-        place = statement.place
         scope.diagnostics.error(
             statement.span,
-            f"{place.base.text}.{place.name.text} is set twice in one rule",
+            f"{tables.scope_name(statement)} is set twice in one rule",
             f"first in line {seen[key]}; edits have no order, so it is not clear which is meant",
         )
         return False
@@ -267,9 +315,12 @@ def _once(statement: tree.Set, key: object, scope: Scope, seen: dict[object, int
 
 
 def _set(
-    statement: tree.Set, checker: Checker, scope: Scope, seen: dict[object, int]
+    statement: tree.Set,
+    place: tree.FieldRef,
+    checker: Checker,
+    scope: Scope,
+    seen: dict[object, int],
 ) -> typed.Edit | None:
-    place = statement.place
     edit: typed.Edit | None = None
     key: object
     if place.base.text in HEADERS:
@@ -295,11 +346,11 @@ def _set(
         target = checker.tlv_field(tlv, place.name) if tlv else None
         if tlv is None or target is None or not _not_hmac(tlv, statement.span, scope):
             return None
-        key = (tlv.name, target.name)
-        if (tlv.name, None) in seen:
-            scope.diagnostics.error(
-                statement.span, f"line {seen[tlv.name, None]} takes this TLV out of the packet"
-            )
+        key = ("tlv", tlv.name, tlv.index, target.name)
+        gone = [("tlv", tlv.name, index, None) for index in (tlv.index, None)]
+        line = next((seen[g] for g in gone if g in seen), 0)
+        if line:
+            scope.diagnostics.error(statement.span, f"line {line} takes this TLV out of the packet")
             return None
         value = checker.check(statement.value, target.type)
         if value is not None:
@@ -309,15 +360,23 @@ def _set(
 
 def _count(
     statement: tree.Count, checker: Checker, scope: Scope, seen: dict[object, int]
-) -> typed.Count | None:
+) -> typed.Count | typed.CountKey | None:
     name = statement.counter.text
-    if name not in scope.counters:
+    keyed = scope.keyed.get(name)
+    if keyed is None and name not in scope.counters:
         if not scope.excused(name):
             scope.diagnostics.error(
                 statement.counter.span,
                 f"there is no counter '{name}'",
-                nearest(name, scope.counters) or f"declare it: counter {name}",
+                nearest(name, [*scope.counters, *scope.keyed]) or f"declare it: counter {name}",
             )
+        return None
+    if keyed is None and statement.key:
+        scope.diagnostics.error(
+            statement.span,
+            f"{name} is one counter, without keys",
+            f"declare it: counter {name}[1024] {{ port: u16 }}",
+        )
         return None
     if ("count", name) in seen:
         scope.diagnostics.error(
@@ -331,7 +390,11 @@ def _count(
         amount: typed.Expr | None = typed.Const(statement.span, types.Int(64), 1)
     else:
         amount = checker.check(statement.amount, types.Int(64))
-    return None if amount is None else typed.Count(statement.span, name, amount)
+    if amount is None:
+        return None
+    if keyed is not None:
+        return tables.count_key(statement, keyed, checker, amount)
+    return typed.Count(statement.span, name, amount)
 
 
 def _emit(statement: tree.Emit, checker: Checker, scope: Scope) -> typed.Emit | None:
@@ -425,16 +488,16 @@ def _verdict(
             value = checker.check(nexthop, types.Ipv6())
             return None if value is None else typed.ForwardVia(span, value)
         case tree.ForwardTable(span, table):
-            number = _table(table, scope)
+            number = _routes(table, scope)
             return None if number is None else typed.ForwardTable(span, number)
         case tree.DecapTable(span, table):
-            number = _table(table, scope)
+            number = _routes(table, scope)
             return None if number is None else typed.DecapTable(span, number)
         case tree.Encap() | tree.Insert():
-            return _encap(verdict, checker, scope)
+            return _encap(verdict, checker, hook, scope)
 
 
-def _table(table: tree.Table, scope: Scope) -> int | None:
+def _routes(table: tree.Routes, scope: Scope) -> int | None:
     if table.text in TABLES:
         return TABLES[table.text]
     const = scope.consts.get(table.text)
@@ -445,7 +508,7 @@ def _table(table: tree.Table, scope: Scope) -> int | None:
     else:
         scope.diagnostics.error(
             table.span,
-            f"there is no table '{table.text}'",
+            f"there is no routing table '{table.text}'",
             nearest(table.text, [*TABLES, *scope.consts])
             or "tables: main, local, default, a number",
         )
@@ -458,7 +521,7 @@ def _table(table: tree.Table, scope: Scope) -> int | None:
 
 
 def _encap(
-    verdict: tree.Encap | tree.Insert, checker: Checker, scope: Scope
+    verdict: tree.Encap | tree.Insert, checker: Checker, hook: Hook, scope: Scope
 ) -> typed.Encap | typed.Insert | None:
     segments = [checker.check(s, types.Ipv6()) for s in verdict.segments]
     tlvs = [tlv_value(t, checker, scope) for t in verdict.tlvs]
@@ -470,18 +533,36 @@ def _encap(
         )
         return None
     inserts = isinstance(verdict, tree.Insert)
-    encap = (typed.Insert if inserts else typed.Encap)(
-        verdict.span,
-        tuple(s for s in segments if s is not None),
-        tuple(t for t in tlvs if t is not None),
-    )
-    count = len(encap.segments) + inserts  # an inserted SRH ends with the packet's destination
-    size = 8 + 16 * count + sum(t.tlv.size for t in encap.tlvs)
-    if size > MAX_ENCAP_SIZE:
+    source = None
+    if isinstance(verdict, tree.Encap):
+        if (verdict.source is None) is hook.says_source:
+            scope.diagnostics.error(
+                verdict.span if verdict.source is None else verdict.source.span,
+                f"in {hook.label} "
+                + ("say the outer source address" if hook.says_source else "the kernel says it"),
+                "encap segments [a, b] from fd00::1"
+                if hook.says_source
+                else "the outer source address is that of 'ip sr tunsrc set'",
+            )
+            return None
+        if verdict.source is not None:
+            source = checker.check(verdict.source, types.Ipv6())
+            if source is None:
+                return None
+    count = len(segments) + inserts  # an inserted SRH ends with the packet's destination
+    size = 8 + 16 * count + sum(t.tlv.size for t in tlvs if t is not None)
+    most = MAX_XMIT_SIZE if hook.says_source else MAX_ENCAP_SIZE
+    if size > most:
         scope.diagnostics.error(
             verdict.span,
-            f"this SRH takes {size} bytes; a program can build one of {MAX_ENCAP_SIZE}",
-            "a BPF program has 512 bytes of stack (Linux, MAX_BPF_STACK)",
+            f"this SRH takes {size} bytes; a program can build one of {most}",
+            "the kernel takes 256 bytes of headers there (Linux, LWT_BPF_MAX_HEADROOM)"
+            if hook.says_source
+            else "a BPF program has 512 bytes of stack (Linux, MAX_BPF_STACK)",
         )
         return None
-    return encap
+    listed = tuple(s for s in segments if s is not None)
+    built = tuple(t for t in tlvs if t is not None)
+    if inserts:
+        return typed.Insert(verdict.span, listed, built)
+    return typed.Encap(verdict.span, listed, built, source)

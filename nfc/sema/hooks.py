@@ -29,6 +29,7 @@ class Hook:
     verdicts: frozenset[str]
     srh: bool  # the packet has an SRH, which the kernel has validated
     edits: bool  # the SRH's flags, tag and TLVs can be changed
+    says_source: bool = False  # encap has to say the outer source address
 
     @property
     def label(self) -> str:
@@ -59,8 +60,9 @@ HOOKS = {
     "xmit": Hook(
         "xmit",
         "a route's transmit, before the link layer",
-        frozenset({"Forward", "Drop"}),
+        frozenset({"Forward", "Encap", "Drop"}),
         srh=False,
         edits=False,
+        says_source=True,
     ),
 }

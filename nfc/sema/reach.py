@@ -63,8 +63,10 @@ def known(guard: typed.Expr) -> bool | None:
             return bool(value)
         case typed.Compare(op=op, left=typed.Const(value=left), right=typed.Const(value=right)):
             return bool(_COMPARE[op](left, right))
-        case typed.InPrefix(value=typed.Const(value=value), address=address, length=length):
-            return value >> (128 - length) == address >> (128 - length)
+        case typed.InPrefix(
+            value=typed.Const(value=value), address=address, length=length, width=width
+        ):
+            return value >> (width - length) == address >> (width - length)
         case typed.Not(value=inner):
             holds = known(inner)
             return None if holds is None else not holds

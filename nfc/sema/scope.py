@@ -25,6 +25,9 @@ class Scope:
     events: dict[str, typed.Event] = field(default_factory=dict)
     definitions: dict[str, tree.Define] = field(default_factory=dict)
     counters: dict[str, Span] = field(default_factory=dict)
+    keyed: dict[str, typed.Table] = field(default_factory=dict)  # counters with keys
+    tables: dict[str, typed.Table] = field(default_factory=dict)
+    states: dict[str, typed.State] = field(default_factory=dict)
     params_size: int = 0
     broken: set[str] = field(default_factory=set)  # declared, but with errors
     incomplete: bool = False  # a used file is missing: any name might have been in it
@@ -60,11 +63,12 @@ class Scope:
         """The type of that name, or None after an error."""
         found = types.builtin(name.text) or self.enums.get(name.text)
         if found is None and not self.excused(name.text):
-            known = [*types.NAMED, "u8", "u16", "u24", "u32", "u64", *self.enums]
+            known = [*types.NAMED, "u8", "u16", "u24", "u32", "u64", "bytes16", *self.enums]
             self.diagnostics.error(
                 name.span,
                 f"there is no type '{name.text}'",
-                nearest(name.text, known) or "types: u1 to u64, bool, ipv6, timestamp, duration",
+                nearest(name.text, known)
+                or "types: u1 to u64, bool, ipv6, bytes1 to bytes16, timestamp, duration",
             )
         return found
 

@@ -32,13 +32,17 @@ class TlvField:
 
 @dataclass(frozen=True)
 class Tlv:
-    """A declared TLV; `size` in bytes, with its type and length bytes (RFC 8754, section 2.1)."""
+    """A declared TLV; `size` in bytes, with its type and length bytes (RFC 8754, section 2.1).
+
+    Where it is bound, `index` says which of that type it is, counted from 0.
+    """
 
     span: Span
     name: str
     number: int
     size: int
     fields: tuple[TlvField, ...]
+    index: int = 0
 
     def field(self, name: str) -> TlvField | None:
         """The field of that name."""
@@ -46,8 +50,9 @@ class Tlv:
 
 
 @dataclass(frozen=True)
-class EventField:
-    """A field of an event; `offset` in bytes from the record's start, `size` in bytes."""
+class Member:
+    """A named value in memory: of an event, a table's key or its entries; `offset` in bytes from
+    the start of the whole, `size` in bytes."""
 
     name: str
     type: Type
@@ -57,13 +62,54 @@ class EventField:
 
 @dataclass(frozen=True)
 class Event:
-    """A declared event: `index` tells its records apart, `size` is a whole record in bytes."""
+    """A declared event: `index` tells its records apart, `size` is a record in bytes, up to
+    `packet_bytes` bytes of the packet that follow it."""
 
     span: Span
     name: str
     index: int
-    fields: tuple[EventField, ...]
+    fields: tuple[Member, ...]
     size: int
+    packet_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """A declared table, as a map of the kernel; sizes in bytes.
+
+    `kind` is hash, lru, prefix or array. A prefix's key begins with a u32, the prefix length in
+    bits, and has its one member in network byte order (struct bpf_lpm_trie_key, uapi/linux/
+    bpf.h); an array's key is its index, a u32. State and counters with keys are tables too.
+    """
+
+    span: Span
+    name: str
+    kind: str
+    per_cpu: bool
+    entries: int
+    keys: tuple[Member, ...]
+    key_size: int
+    fields: tuple[Member, ...]
+    value_size: int
+
+
+@dataclass(frozen=True)
+class State:
+    """A declared state: the member of the one entry of a table that all states share."""
+
+    span: Span
+    name: str
+    table: Table
+    member: Member
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A table's entry that a condition looks up; `number` tells a rule's entries apart."""
+
+    number: int
+    table: Table
+    key: tuple[Expr, ...]
 
 
 # ---- expressions ----------------------------------------------------------------------------
@@ -125,6 +171,21 @@ class TlvRead(Expr):
 
 
 @dataclass(frozen=True)
+class EntryRead(Expr):
+    """A field of a bound entry, before this packet changes it."""
+
+    entry: Entry
+    member: Member
+
+
+@dataclass(frozen=True)
+class StateRead(Expr):
+    """A state, before this packet changes it."""
+
+    state: State
+
+
+@dataclass(frozen=True)
 class Now(Expr):
     """When the packet reached this function: one reading for the whole packet."""
 
@@ -163,11 +224,12 @@ class Compare(Expr):
 
 @dataclass(frozen=True)
 class InPrefix(Expr):
-    """Whether the address `value` lies in `address`/`length`."""
+    """Whether the address `value`, of `width` bits, lies in `address`/`length`."""
 
     value: Expr
     address: int
     length: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -191,6 +253,13 @@ class HasTlv(Expr):
     """Whether the SRH has a TLV of this type, at least as long as declared."""
 
     tlv: Tlv
+
+
+@dataclass(frozen=True)
+class HasEntry(Expr):
+    """Whether a table has an entry at a key."""
+
+    entry: Entry
 
 
 # ---- statements -----------------------------------------------------------------------------
@@ -269,6 +338,63 @@ class ReplaceTlv:
 
 
 @dataclass(frozen=True)
+class RemoveHmac:
+    """`remove hmac`: every HMAC TLV goes, and the flag H with it."""
+
+    span: Span
+
+
+@dataclass(frozen=True)
+class SetEntry:
+    """`set entry.field = …`; with `atomic` (+ - & | ^) the field is changed by the value."""
+
+    span: Span
+    entry: Entry
+    member: Member
+    value: Expr
+    atomic: str | None
+
+
+@dataclass(frozen=True)
+class SetState:
+    """`set state = …`; as SetEntry."""
+
+    span: Span
+    state: State
+    value: Expr
+    atomic: str | None
+
+
+@dataclass(frozen=True)
+class Put:
+    """`put table [key] { … }`: a whole entry, new or in place of the one that is there."""
+
+    span: Span
+    table: Table
+    key: tuple[Expr, ...]
+    values: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class RemoveEntry:
+    """`remove table [key]`: the entry, if there is one."""
+
+    span: Span
+    table: Table
+    key: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class CountKey:
+    """`count name [key] by amount`: adds to the count at that key, on this CPU."""
+
+    span: Span
+    table: Table
+    key: tuple[Expr, ...]
+    amount: Expr
+
+
+@dataclass(frozen=True)
 class Emit:
     """`emit event { … }`: every field with its value."""
 
@@ -286,7 +412,23 @@ class Count:
     amount: Expr
 
 
-Edit = SetHeader | SetMeta | SetTlv | AddTlv | RemoveTlv | RemoveAll | ReplaceTlv | Emit | Count
+Edit = (
+    SetHeader
+    | SetMeta
+    | SetTlv
+    | AddTlv
+    | RemoveTlv
+    | RemoveAll
+    | RemoveHmac
+    | ReplaceTlv
+    | SetEntry
+    | SetState
+    | Put
+    | RemoveEntry
+    | CountKey
+    | Emit
+    | Count
+)
 
 
 @dataclass(frozen=True)
@@ -322,11 +464,13 @@ class DecapTable:
 
 @dataclass(frozen=True)
 class Encap:
-    """A new outer header with an SRH; segments in travel order."""
+    """A new outer header with an SRH; segments in travel order. `source` is the outer source
+    address where the function has to say it (xmit)."""
 
     span: Span
     segments: tuple[Expr, ...]
     tlvs: tuple[TlvValue, ...]
+    source: Expr | None
 
 
 @dataclass(frozen=True)
@@ -376,6 +520,8 @@ class Program:
     params: tuple[Param, ...]
     params_size: int  # bytes of one copy, a multiple of 8
     events: tuple[Event, ...]
+    tables: tuple[Table, ...]  # state and counters with keys among them
+    counters: tuple[str, ...]  # those with keys, which are tables
     functions: tuple[Function, ...]
 
     def function(self, name: str) -> Function:

@@ -40,6 +40,22 @@ class Ipv6:
 
 
 @dataclass(frozen=True)
+class Bytes:
+    """`bytes1` to `bytes16`: that many bytes as on the wire, to be compared and copied."""
+
+    count: int
+
+    @property
+    def bits(self) -> int:
+        """Width in bits."""
+        return 8 * self.count
+
+    def __str__(self) -> str:
+        """As written in source."""
+        return f"bytes{self.count}"
+
+
+@dataclass(frozen=True)
 class Timestamp:
     """A point in time: nanoseconds of TAI since 1970-01-01.
 
@@ -82,7 +98,7 @@ class Enum:
         return f"Enum({self.name}: u{self.bits})"
 
 
-Type = Int | Bool | Ipv6 | Timestamp | Duration | Enum
+Type = Int | Bool | Ipv6 | Bytes | Timestamp | Duration | Enum
 
 NAMED: dict[str, Type] = {
     "bool": Bool(),
@@ -98,11 +114,26 @@ def builtin(name: str) -> Type | None:
         return NAMED[name]
     if re.fullmatch(r"u([1-9]|[1-5][0-9]|6[0-4])", name):
         return Int(int(name[1:]))
+    if re.fullmatch(r"bytes([1-9]|1[0-6])", name):
+        return Bytes(int(name[5:]))
     return None
 
 
+def is_raw(type_: Type) -> bool:
+    """Whether a type's values lie in memory as on the wire; others lie in machine byte order."""
+    return isinstance(type_, Ipv6 | Bytes)
+
+
 def memory_size(type_: Type) -> int:
-    """Bytes that a value takes in maps and events: 1, 2, 4, 8 or 16 (ipv6)."""
-    if type_.bits > 64:
-        return 16
+    """Bytes that a value takes in maps and events: 16 for an address, N for bytesN, else 1, 2, 4
+    or 8."""
+    if is_raw(type_):
+        return type_.bits // 8
     return next(size for size in (1, 2, 4, 8) if type_.bits <= size * 8)
+
+
+def alignment(type_: Type) -> int:
+    """What a value's offset in maps and events is a multiple of, in bytes."""
+    if isinstance(type_, Bytes):
+        return 1
+    return min(memory_size(type_), 8)

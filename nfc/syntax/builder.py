@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 from typing import Any
 
 from lark import Token, Transformer, v_args
@@ -25,6 +26,13 @@ def build(parsed: Any, source: Source, diagnostics: Diagnostics) -> tree.Item:
 
 def _present(children: list[Any]) -> tuple[Any, ...]:
     return tuple(c for c in children if c is not None)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """`from address` of an encap."""
+
+    value: tree.Expr
 
 
 def _segments_and_tlvs(
@@ -83,7 +91,7 @@ class _Builder(Transformer[Token, Any]):
     def param(self, meta: Meta, c: list[Any]) -> tree.Param:
         return tree.Param(self._at(meta), self._ident(c[0]), c[1], c[2])
 
-    def member(self, meta: Meta, c: list[Any]) -> tree.EnumMember:
+    def choice(self, meta: Meta, c: list[Any]) -> tree.EnumMember:
         return tree.EnumMember(self._at(meta), self._ident(c[0]), c[1])
 
     def enum(self, meta: Meta, c: list[Any]) -> tree.Enum:
@@ -98,14 +106,33 @@ class _Builder(Transformer[Token, Any]):
     def tlv(self, meta: Meta, c: list[Any]) -> tree.Tlv:
         return tree.Tlv(self._at(meta), self._ident(c[0]), self._int(c[1]), _present(c[2:]))
 
-    def event_field(self, meta: Meta, c: list[Any]) -> tree.EventField:
-        return tree.EventField(self._at(meta), self._ident(c[0]), c[1])
+    def member(self, meta: Meta, c: list[Any]) -> tree.Member:
+        return tree.Member(self._at(meta), self._ident(c[0]), c[1])
+
+    def event_bytes(self, meta: Meta, c: list[Any]) -> tree.EventBytes:
+        return tree.EventBytes(self._at(meta), self._ident(c[0]), self._int(c[1]))
 
     def event(self, meta: Meta, c: list[Any]) -> tree.Event:
         return tree.Event(self._at(meta), self._ident(c[0]), _present(c[1:]))
 
+    def members(self, meta: Meta, c: list[Any]) -> tuple[tree.Member, ...]:
+        return _present(c)
+
+    def per_cpu(self, meta: Meta, c: list[Any]) -> bool:
+        return True
+
     def counter(self, meta: Meta, c: list[Any]) -> tree.Counter:
-        return tree.Counter(self._at(meta), self._ident(c[0]))
+        return tree.Counter(self._at(meta), self._ident(c[0]), c[1], c[2] or ())
+
+    def table(self, meta: Meta, c: list[Any]) -> tree.Table:
+        name, per_cpu, kind, entries, keys, fields = c
+        span = self._at(meta)
+        return tree.Table(
+            span, self._ident(name), bool(per_cpu), self._ident(kind), entries, keys, fields
+        )
+
+    def state(self, meta: Meta, c: list[Any]) -> tree.State:
+        return tree.State(self._at(meta), self._ident(c[0]), bool(c[1]), c[2])
 
     def argument(self, meta: Meta, c: list[Any]) -> tree.Argument:
         return tree.Argument(self._at(meta), self._ident(c[0]), c[1])
@@ -142,6 +169,18 @@ class _Builder(Transformer[Token, Any]):
     def place(self, meta: Meta, c: list[Any]) -> tree.FieldRef:
         return tree.FieldRef(self._at(meta), self._ident(c[0]), self._ident(c[1]))
 
+    def state_place(self, meta: Meta, c: list[Any]) -> tree.Name:
+        return tree.Name(self._at(meta), str(c[0]))
+
+    def key(self, meta: Meta, c: list[Any]) -> tuple[tree.Expr, ...]:
+        return _present(c)
+
+    def put(self, meta: Meta, c: list[Any]) -> tree.Put:
+        return tree.Put(self._at(meta), self._ident(c[0]), c[1], _present(c[2:]))
+
+    def remove_entry(self, meta: Meta, c: list[Any]) -> tree.RemoveEntry:
+        return tree.RemoveEntry(self._at(meta), self._ident(c[0]), c[1])
+
     def value(self, meta: Meta, c: list[Any]) -> tree.Assign:
         return tree.Assign(self._at(meta), self._ident(c[0]), c[1])
 
@@ -171,7 +210,7 @@ class _Builder(Transformer[Token, Any]):
         return tree.Emit(self._at(meta), self._ident(c[0]), _present(c[1:]))
 
     def count(self, meta: Meta, c: list[Any]) -> tree.Count:
-        return tree.Count(self._at(meta), self._ident(c[0]), c[1])
+        return tree.Count(self._at(meta), self._ident(c[0]), c[1] or (), c[2])
 
     def forward(self, meta: Meta, c: list[Any]) -> tree.Forward:
         return tree.Forward(self._at(meta))
@@ -179,8 +218,11 @@ class _Builder(Transformer[Token, Any]):
     def forward_via(self, meta: Meta, c: list[Any]) -> tree.ForwardVia:
         return tree.ForwardVia(self._at(meta), c[0])
 
-    def table(self, meta: Meta, c: list[Any]) -> tree.Table:
-        return tree.Table(span_of(self.source, c[0]), str(c[0]))
+    def routes(self, meta: Meta, c: list[Any]) -> tree.Routes:
+        return tree.Routes(span_of(self.source, c[0]), str(c[0]))
+
+    def source_address(self, meta: Meta, c: list[Any]) -> _Source:
+        return _Source(c[0])
 
     def forward_table(self, meta: Meta, c: list[Any]) -> tree.ForwardTable:
         return tree.ForwardTable(self._at(meta), c[0])
@@ -189,7 +231,9 @@ class _Builder(Transformer[Token, Any]):
         return tree.DecapTable(self._at(meta), c[0])
 
     def encap(self, meta: Meta, c: list[Any]) -> tree.Encap:
-        return tree.Encap(self._at(meta), *_segments_and_tlvs(c))
+        source = next((part.value for part in c if isinstance(part, _Source)), None)
+        parts = [part for part in c if not isinstance(part, _Source)]
+        return tree.Encap(self._at(meta), *_segments_and_tlvs(parts), source)
 
     def insert(self, meta: Meta, c: list[Any]) -> tree.Insert:
         return tree.Insert(self._at(meta), *_segments_and_tlvs(c))
@@ -214,11 +258,14 @@ class _Builder(Transformer[Token, Any]):
 
     def ipv4(self, meta: Meta, c: list[Any]) -> tree.Integer:
         span = self._at(meta)
+        return tree.Integer(span, self._ipv4(span, str(c[0])))
+
+    def _ipv4(self, span: Span, text: str) -> int:
         try:
-            return tree.Integer(span, int(ipaddress.IPv4Address(str(c[0]))))
+            return int(ipaddress.IPv4Address(text))
         except ValueError:
-            self.diagnostics.error(span, f"{c[0]} is not an IPv4 address")
-            return tree.Integer(span, 0)
+            self.diagnostics.error(span, f"{text} is not an IPv4 address")
+            return 0
 
     def duration(self, meta: Meta, c: list[Any]) -> tree.Duration:
         text = str(c[0])
@@ -265,17 +312,19 @@ class _Builder(Transformer[Token, Any]):
         span = self._at(meta)
         address, _, length = str(c[1]).partition("/")
         bits = int(length[:6])
-        value = self._address(span_of(self.source, c[1]), address)
-        if bits > 128:
-            self.diagnostics.error(span, "an IPv6 prefix is at most 128 bits long")
-        elif value & ((1 << (128 - bits)) - 1):
-            network = ipaddress.IPv6Network((value, bits), strict=False)
+        where = span_of(self.source, c[1])
+        width, family = (32, "4") if c[1].type == "PREFIX4" else (128, "6")
+        value = self._ipv4(where, address) if width == 32 else self._address(where, address)
+        if bits > width:
+            self.diagnostics.error(span, f"an IPv{family} prefix is at most {width} bits long")
+        elif value & ((1 << (width - bits)) - 1):
+            network = ipaddress.ip_network((value.to_bytes(width // 8, "big"), bits), strict=False)
             self.diagnostics.error(
                 span_of(self.source, c[1]),
                 "this prefix has bits set beyond its length",
                 f"the prefix is {network}",
             )
-        return tree.InPrefix(span, c[0], value, bits)
+        return tree.InPrefix(span, c[0], value, bits, width)
 
     def _logic(self, meta: Meta, c: list[Any], op: str) -> tree.Expr:
         return tree.Logic(self._at(meta), op, c[0], c[1])
@@ -290,5 +339,10 @@ class _Builder(Transformer[Token, Any]):
         return tree.Not(self._at(meta), c[0])
 
     def has(self, meta: Meta, c: list[Any]) -> tree.Has:
+        index = self._int(c[2]) if c[2] is not None else None
+        alias = self._ident(c[3]) if c[3] is not None else None
+        return tree.Has(self._at(meta), self._ident(c[0]), self._ident(c[1]), index, alias)
+
+    def has_entry(self, meta: Meta, c: list[Any]) -> tree.HasEntry:
         alias = self._ident(c[2]) if c[2] is not None else None
-        return tree.Has(self._at(meta), self._ident(c[0]), self._ident(c[1]), alias)
+        return tree.HasEntry(self._at(meta), self._ident(c[0]), c[1], alias)

@@ -10,11 +10,11 @@ from nfc.resources import data_dir
 from nfc.syntax.source import Source, Span
 
 ITEM_KEYWORDS = (
-    "use", "const", "param", "enum", "tlv", "event", "counter", "define", "endpoint",
-    "transit",
+    "use", "const", "param", "enum", "tlv", "event", "counter", "table", "state", "define",
+    "endpoint", "transit",
 )  # fmt: skip
 STATEMENT_STARTS = {
-    "when", "otherwise", "set", "add", "remove", "replace", "emit", "count",
+    "when", "otherwise", "set", "add", "remove", "replace", "emit", "count", "put",
     "forward", "decap", "encap", "insert", "drop",
 }  # fmt: skip
 

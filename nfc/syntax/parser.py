@@ -47,7 +47,8 @@ def _chunks(tokens: list[Token], source: Source) -> Iterator[list[Token]]:
     chunk: list[Token] = []
     depth = 0
     for token in tokens:
-        begins = token.value in ITEM_KEYWORDS and (depth == 0 or token.column == 1)
+        named = len(chunk) != 1  # `param table` is one item, with a bad name
+        begins = token.value in ITEM_KEYWORDS and (token.column == 1 or (depth == 0 and named))
         if begins and chunk:
             yield chunk
             chunk, depth = [], 0

@@ -112,11 +112,12 @@ class Compare(Node):
 
 @dataclass(frozen=True)
 class InPrefix(Node):
-    """`address in prefix`; `length` in bits."""
+    """`address in prefix`; `length` in bits, `width` the bits of an address (128, 32)."""
 
     value: Expr
     address: int
     length: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -137,10 +138,21 @@ class Logic(Node):
 
 @dataclass(frozen=True)
 class Has(Node):
-    """`srh has TLV as alias`: the first of that type; without alias only whether there is one."""
+    """`srh has TLV[index] as alias`: of that type, counted from 0; None is 0. Without alias only
+    whether there is one."""
 
     subject: Ident
     tlv: Ident
+    index: Integer | None
+    alias: Ident | None
+
+
+@dataclass(frozen=True)
+class HasEntry(Node):
+    """`table has [key, …] as alias`: the table's entry at that key."""
+
+    table: Ident
+    key: tuple[Expr, ...]
     alias: Ident | None
 
 
@@ -160,6 +172,7 @@ Expr = (
     | Not
     | Logic
     | Has
+    | HasEntry
 )
 
 
@@ -184,9 +197,9 @@ class TlvValue(Node):
 
 @dataclass(frozen=True)
 class Set(Node):
-    """`set base.name = value`."""
+    """`set base.name = value`, `set name = value`."""
 
-    place: FieldRef
+    place: FieldRef | Name
     value: Expr
 
 
@@ -221,6 +234,23 @@ class RemoveAll(Node):
 
 
 @dataclass(frozen=True)
+class RemoveEntry(Node):
+    """`remove table [key, …]`."""
+
+    table: Ident
+    key: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Put(Node):
+    """`put table [key, …] { field = value }`."""
+
+    table: Ident
+    key: tuple[Expr, ...]
+    fields: tuple[Assign, ...]
+
+
+@dataclass(frozen=True)
 class Replace(Node):
     """`replace x with TLV { … }`."""
 
@@ -238,9 +268,10 @@ class Emit(Node):
 
 @dataclass(frozen=True)
 class Count(Node):
-    """`count name`, `count name by amount`."""
+    """`count name`, `count name [key, …] by amount`; no key is ()."""
 
     counter: Ident
+    key: tuple[Expr, ...]
     amount: Expr | None
 
 
@@ -257,7 +288,7 @@ class ForwardVia(Node):
 
 
 @dataclass(frozen=True)
-class Table(Node):
+class Routes(Node):
     """A routing table, by name or number, as written."""
 
     text: str
@@ -267,14 +298,14 @@ class Table(Node):
 class ForwardTable(Node):
     """Route lookup in a given table (End.T)."""
 
-    table: Table
+    table: Routes
 
 
 @dataclass(frozen=True)
 class DecapTable(Node):
     """Take off the outer headers, look the inner packet up in a table (End.DT6)."""
 
-    table: Table
+    table: Routes
 
 
 @dataclass(frozen=True)
@@ -283,6 +314,7 @@ class Encap(Node):
 
     segments: tuple[Expr, ...]
     tlvs: tuple[TlvValue, ...]
+    source: Expr | None
 
 
 @dataclass(frozen=True)
@@ -299,7 +331,7 @@ class Drop(Node):
 
 
 Verdict = Forward | ForwardVia | ForwardTable | DecapTable | Encap | Insert | Drop
-Edit = Set | Add | Remove | RemoveAll | Replace | Emit | Count
+Edit = Set | Add | Remove | RemoveAll | RemoveEntry | Replace | Emit | Count | Put
 Statement = Edit | Verdict
 
 
@@ -384,11 +416,19 @@ class Tlv(Node):
 
 
 @dataclass(frozen=True)
-class EventField(Node):
-    """A field of an event."""
+class Member(Node):
+    """A field of an event, of a table's keys or of its entries."""
 
     name: Ident
     type: Ident
+
+
+@dataclass(frozen=True)
+class EventBytes(Node):
+    """`packet[n]` in an event: the first n bytes of the packet."""
+
+    what: Ident
+    count: Integer
 
 
 @dataclass(frozen=True)
@@ -396,14 +436,37 @@ class Event(Node):
     """`event name { fields }`."""
 
     name: Ident
-    fields: tuple[EventField, ...]
+    fields: tuple[Member | EventBytes, ...]
 
 
 @dataclass(frozen=True)
 class Counter(Node):
-    """`counter name`."""
+    """`counter name`, `counter name[entries] { keys }`."""
 
     name: Ident
+    entries: Expr | None
+    keys: tuple[Member, ...]
+
+
+@dataclass(frozen=True)
+class Table(Node):
+    """`table name: per cpu kind[entries] { keys } to { fields }`."""
+
+    name: Ident
+    per_cpu: bool
+    kind: Ident
+    entries: Expr
+    keys: tuple[Member, ...] | None
+    fields: tuple[Member, ...]
+
+
+@dataclass(frozen=True)
+class State(Node):
+    """`state name: per cpu type`."""
+
+    name: Ident
+    per_cpu: bool
+    type: Ident
 
 
 @dataclass(frozen=True)
@@ -424,7 +487,7 @@ class Define(Node):
     value: Expr
 
 
-Item = Use | Const | Param | Enum | Tlv | Event | Counter | Define | Function
+Item = Use | Const | Param | Enum | Tlv | Event | Counter | Table | State | Define | Function
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from nfc.syntax.diagnostics import Diagnostics, nearest
 from nfc.syntax.language import ITEM_KEYWORDS, STATEMENT_STARTS, lark, span_of
 from nfc.syntax.source import Source, Span
 
-_TYPE = re.compile(r"u[0-9]+|bool|ipv6|timestamp|duration", re.ASCII)
+_TYPE = re.compile(r"u[0-9]+|bool|ipv6|timestamp|duration|bytes[0-9]+", re.ASCII)
 
 # What to call the grammar's tokens when one of them was expected.
 _TOKEN_NAMES = {
@@ -19,6 +19,7 @@ _TOKEN_NAMES = {
     "IPV6": "an IPv6 address",
     "IPV4": "an IPv4 address",
     "PREFIX": "an IPv6 prefix",
+    "PREFIX4": "an IPv4 prefix",
     "DURATION": "a duration",
     "COMPARE": "a comparison",
     "BITOP": "an operator",

@@ -118,7 +118,8 @@ def test_a_signal_leaves_nothing(tmp_path: Path, moment: str, number: signal.Sig
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     ended = (128 + number, -number)  # -: killed before there was anything to clean up
-    assert process.returncode in (*ended, *((0,) if moment in ("Cleaned up",) else ()))
+    over = moment == "Cleaned up" or "Cleaned up" in out  # on a busy machine it comes too late
+    assert process.returncode in (*ended, *((0,) if over else ()))
     assert "Traceback" not in err + out
     assert look() == before
     nothing_left(process.pid, tmp_path)

@@ -11,13 +11,14 @@ from generated_packets import Wanted, make_packet
 from generated_router import LINKS, ROUTER, Place, Seen
 from generated_sources import Generated
 
-from nfc.compiler import Compilation, compile_file
-from nfc.oracle import Arrival, Result, outcomes
+from nfc.compiler import Compilation, Compiled, compile_file
+from nfc.oracle import Arrival, Memory, Result, outcomes
 from nfc.packet import decode, diff
 from nfc.sema import typed, types
 from nfc.syntax.diagnostics import SourceErrors
 
 KERNEL = "6.12"
+MAX_TRIES = 20_000  # packets, to explain a run in which samples are drawn
 
 
 class MismatchError(AssertionError):
@@ -67,7 +68,7 @@ def check(
     (compiled,) = compilation.functions
     wanted = Wanted(program.hook, program.tlvs)
     packets = [make_packet(seed, wanted, (seed & 0xFFF) << 8 | i) for i, seed in enumerate(seeds)]
-    seen = place.try_out(compilation, compiled, program.params, packets)
+    seen = place.try_out(compilation, compiled, program.params, program.tables, packets)
     reached.programs += 1
     reached.packets += len(packets)
     reached.constructs.update(set(constructs(compiled.function)))
@@ -90,38 +91,70 @@ def compare(
     by_label: dict[int, list[tuple[str, bytes]]] = {}
     for link, packet in seen.left:
         by_label.setdefault(_label(packet), []).append((link, packet))
-    chosen: list[Result] = []
-    certain = True
-    at = 0
-    counted: dict[int, int] = {}
-    for index, packet in enumerate(packets):
-        got = by_label.pop(_label(packet), [])
+    got = [by_label.pop(_label(packet), []) for packet in packets]
+    chosen, certain = _explained(place, compilation, program, packets, got, seen)
+    if by_label:
+        raise MismatchError(f"{program.source}\nnobody sent {by_label}")
+    if certain and all(r.fate != "unsure" for r in chosen):
+        _check_counters(program, compiled, packets, chosen, seen)
+    return chosen
+
+
+def _explained(
+    place: Place,
+    compilation: Compilation,
+    program: Generated,
+    packets: list[bytes],
+    got: list[list[tuple[str, bytes]]],
+    seen: Seen,
+) -> tuple[list[Result], bool]:
+    """A result for each packet that together are what was seen, and whether there is one way
+    only. Where samples are drawn, a packet may have had several; so this goes back and tries the
+    next one. Raises MismatchError about the packet that it comes to and cannot explain."""
+    (compiled,) = compilation.functions
+    certain, furthest, tries = True, -1, 0
+    problem = f"{program.source}\nthere are more events than these packets can have sent"
+
+    def attempt(index: int, at: int, memory: Memory) -> list[Result] | None:
+        nonlocal certain, furthest, problem, tries
+        if index == len(packets):
+            return [] if at == len(seen.events) else None
+        tries += 1
+        if tries > MAX_TRIES:
+            return None
         candidates: list[Result] = []
         for now in _clocks(compilation, seen, at):
             arrival = Arrival(
-                packet, program.params, now, (), counted, ingress=place.ingress, cpu=place.cpu
+                packets[index],
+                program.params,
+                now,
+                (),
+                memory,
+                ingress=place.ingress,
+                cpu=place.cpu,
             )
             candidates += outcomes(compiled.function, arrival, ROUTER)
-        fits = [r for r in candidates if _fits(r, got, seen.events[at:])]
-        if not fits:
-            raise MismatchError(_explain(program, index, packet, candidates, got, seen, at))
-        best = max(fits, key=lambda r: len(r.events))
-        certain &= all(_told(r) == _told(best) for r in fits)
-        at += len(best.events)
-        counted = dict(best.counted)
-        chosen.append(best)
-    if by_label:
-        raise MismatchError(f"{program.source}\nnobody sent {by_label}")
-    if at < len(seen.events):
-        raise MismatchError(f"{program.source}\nevents too many: {seen.events[at:]}")
-    if certain and all(r.fate != "unsure" for r in chosen):
-        _check_counters(program, compiled.function, packets, chosen, seen)
-    return chosen
+        fits = [r for r in candidates if _fits(r, got[index], seen.events[at:])]
+        fits.sort(key=lambda r: -len(r.events))
+        certain &= all(_told(r) == _told(fits[0]) for r in fits)
+        if not fits and index > furthest:
+            furthest = index
+            problem = _explain(program, index, packets[index], candidates, got[index], seen, at)
+        for result in fits:
+            rest = attempt(index + 1, at + len(result.events), result.memory)
+            if rest is not None:
+                return [result, *rest]
+        return None
+
+    found = attempt(0, 0, seen.before)
+    if found is None:
+        raise MismatchError(problem)
+    return found, certain
 
 
 def _told(result: Result) -> tuple[object, ...]:
     """What counters tell of a packet."""
-    return result.rule, result.errors, result.counts, result.fate
+    return result.rule, result.errors, result.counts, result.fate, result.memory
 
 
 def _label(packet: bytes) -> int:
@@ -153,12 +186,13 @@ def _fits(result: Result, got: list[tuple[str, bytes]], events: tuple[bytes, ...
 
 def _check_counters(
     program: Generated,
-    function: typed.Function,
+    compiled: Compiled,
     packets: list[bytes],
     results: list[Result],
     seen: Seen,
 ) -> None:
-    rules = [sum(r.rule == i for r in results) for i in range(len(function.rules))]
+    manifest = compiled.manifest
+    rules = [sum(r.rule == i for r in results) for i in range(len(compiled.function.rules))]
     counted = [r.packets for r in seen.counters.rules]
     named: Counter[str] = Counter(dict.fromkeys(seen.counters.named, 0))
     for result in results:
@@ -175,11 +209,20 @@ def _check_counters(
         or sum(said.values()) != len(errors)
         or any(n > possible[e] or n < certain[e] for e, n in said.items())
     )
+    lost = sum(r.lost for r in results)
+    wrong |= seen.counters.counts_lost != lost
+    memory = results[-1].memory.tables if results else {}
+    for table in manifest.tables:
+        rows = memory.get(table.name, {})
+        sparse = table.kind == "array"
+        want = {k: r for k, r in rows.items() if any(r) or not sparse}
+        wrong |= want != seen.after[table.name]
     if wrong or seen.counters.events_lost:
         shown = "\n".join(f"{outcome(r)}: {p.hex()}" for r, p in zip(results, packets, strict=True))
         raise MismatchError(
             f"{program.source}\nparams {program.params}\n{shown}\ncounters differ: rules {rules}, "
-            f"named {named_now}, errors {dict(possible)}; seen {seen.counters}"
+            f"named {named_now}, errors {dict(possible)}, tables {memory}; seen {seen.counters}, "
+            f"tables {seen.after}"
         )
 
 
@@ -248,11 +291,41 @@ def constructs(function: typed.Function) -> Iterator[str]:
             case typed.Logic(op=op, left=left, right=right):
                 yield f"logic {op}"
                 waiting += [left, right]
-            case typed.Expr() | typed.Emit() | typed.Count() | typed.ReplaceTlv():
+            case typed.Emit(event=event):
+                yield "emit with bytes of the packet" if event.packet_bytes else "emit"
+                yield from _parts(item, waiting)
+            case typed.Expr() | typed.Count() | typed.ReplaceTlv():
                 yield f"{type(item).__name__}"
                 yield from _parts(item, waiting)
-            case typed.RemoveTlv() | typed.RemoveAll():
+            case typed.RemoveTlv() | typed.RemoveAll() | typed.RemoveHmac():
                 yield f"{type(item).__name__}"
+            case typed.HasTlv(tlv=tlv):
+                yield f"has TLV[{tlv.index}]"
+            case typed.HasEntry(entry=entry):
+                yield f"has entry of {_kind(entry.table)}"
+                waiting += entry.key
+            case typed.EntryRead(entry=entry, member=member):
+                yield f"read entry of {_kind(entry.table)}: {_type(member.type)}"
+            case typed.StateRead(state=state):
+                yield f"read {state.table.name}: {_type(state.member.type)}"
+            case typed.SetEntry(entry=entry, atomic=atomic, value=value):
+                yield f"set entry of {_kind(entry.table)}, {atomic or 'plain'}"
+                waiting.append(value)
+            case typed.SetState(state=state, atomic=atomic, value=value):
+                yield f"set {state.table.name}, {atomic or 'plain'}"
+                waiting.append(value)
+            case typed.Put(table=table, key=key, values=values):
+                yield f"put into {_kind(table)}"
+                waiting += [*key, *values]
+            case typed.RemoveEntry(table=table, key=key):
+                yield f"remove from {_kind(table)}"
+                waiting += key
+            case typed.CountKey(key=key, amount=amount):
+                yield "count with key"
+                waiting += [*key, amount]
+            case typed.InPrefix(width=width, value=value):
+                yield f"in prefix of {width} bits"
+                waiting.append(value)
             case typed.TlvValue(values=values):
                 waiting += [value for _, value in values]
 
@@ -264,6 +337,10 @@ def _parts(item: object, waiting: list[object]) -> Iterable[str]:
             if isinstance(one, (typed.Expr, typed.TlvValue)):
                 waiting.append(one)
     return ()
+
+
+def _kind(table: typed.Table) -> str:
+    return f"{'per-CPU ' if table.per_cpu else ''}{table.kind}"
 
 
 def _type(type_: types.Type) -> str:

@@ -27,7 +27,9 @@ from nfc.kernel.ringbuf import RingBuffer
 from nfc.lab import Lab
 from nfc.lab.traffic import Capture, sender
 from nfc.observe.counters import Counters, read_counters
-from nfc.oracle import Route, Router
+from nfc.observe.tables import Entries
+from nfc.oracle import Memory, Route, Router
+from nfc.oracle.outcomes import Rows
 from nfc.sema import types
 
 MTU = 9000
@@ -57,14 +59,16 @@ ROUTER = Router(
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of packets: what left by which link in order, events' records, counters; TAI
-    before and after."""
+    """What came of packets: what left by which link in order, events' records, counters, tables
+    before and after; TAI before and after."""
 
     left: tuple[tuple[str, bytes], ...]
     events: tuple[bytes, ...]
     counters: Counters
     begin: int
     end: int
+    before: Memory
+    after: dict[str, Rows]
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class Place:
         compilation: Compilation,
         compiled: Compiled,
         params: dict[str, int],
+        tables: dict[str, Rows],
         packets: list[bytes],
     ) -> Seen:
         """Load a function, put it on its route, send packets through it.
@@ -94,11 +99,16 @@ class Place:
             if manifest.params:
                 copy = bytearray(compilation.program.params_size)
                 for p in compilation.program.params:
-                    order = "big" if isinstance(p.type, types.Ipv6) else "little"
+                    order = "big" if types.is_raw(p.type) else "little"
                     size = types.memory_size(p.type)
                     raw = params.get(p.name, p.default).to_bytes(size, order)  # type: ignore[arg-type]
                     copy[p.offset : p.offset + size] = raw
                 write_params(loaded.maps[".data"], bytes(copy))
+            opened = [Entries(loaded.maps[t.map], t) for t in manifest.tables]
+            filled = {t.name: dict(tables.get(t.name, {})) for t in manifest.tables}
+            for entries in opened:
+                for key, row in filled[entries.table.name].items():
+                    entries.put(key, row)
             program = RouteProgram(function.hook, loaded.fd, "f")
             with self.on_route(program):
                 begin = time.clock_gettime_ns(time.CLOCK_TAI)
@@ -109,7 +119,15 @@ class Place:
             if "events" in loaded.maps:
                 with RingBuffer(loaded.maps["events"]) as ring:
                     events = tuple(ring.records(0))
-            return Seen(left, events, counters, begin, end)
+            after = {e.table.name: self.rows(e) for e in opened}
+            return Seen(left, events, counters, begin, end, Memory({}, filled), after)
+
+    def rows(self, entries: Entries) -> Rows:
+        """A table as our CPU sees it; all that is zero is left out of arrays."""
+        here = self.cpu if entries.table.per_cpu else 0
+        found = {key: rows[here] for key, rows in entries.items()}
+        sparse = entries.table.kind == "array"
+        return {key: row for key, row in found.items() if any(row) or not sparse}
 
     @contextmanager
     def on_route(self, program: RouteProgram) -> Iterator[None]:

@@ -3,8 +3,9 @@ function. What comes first in a choice is the simplest, so that failing programs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from typing import TypeVar
 
 from generated_packets import NUMBERS, PORTS, SECOND
@@ -67,8 +68,12 @@ DM = (
     48,
     (("version", "u4"), ("response", "u1"), ("session", "u24"), ("sent", "timestamp")),
 )
+ROUTED = (("fd20::", 16), ("fd20::1", 128), ("fd00::", 8), ("::", 0), ("2001:db8::", 32))
+ROUTED4 = ((0, 0), (0, 8), (255 << 24, 8), (0xFFFFFFFF, 32), (0, 32))
+PREFIXES4 = ("0.0.0.0/0", "0.0.0.0/8", "255.0.0.0/8", "255.255.255.255/32", "0.0.0.7/32")
 MAX_BUILT = 200
 MAX_ENCAP = 300
+MAX_XMIT = 200
 
 
 @dataclass(frozen=True)
@@ -82,13 +87,26 @@ class Tlv:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A declared table or counter with keys; fields and keys with types."""
+
+    name: str
+    kind: str
+    per_cpu: bool
+    keys: tuple[str, ...]
+    fields: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Generated:
-    """A program, what its packets should carry, and values for some params."""
+    """A program, what its packets should carry, values for some params, and what is in its
+    tables when the first packet comes: by name, (key, row), see nfc.oracle.Memory."""
 
     source: str
     hook: str
     tlvs: tuple[tuple[int, int], ...]
     params: dict[str, int]
+    tables: dict[str, dict[tuple[int, ...], tuple[int, ...]]]
 
 
 @st.composite
@@ -113,6 +131,11 @@ class _Writer:
     counters: list[str] = field(default_factory=list)
     defines: dict[str, tuple[tuple[int, ...], int]] = field(default_factory=dict)
     bound: dict[str, Tlv] = field(default_factory=dict)
+    tables: list[Table] = field(default_factory=list)
+    keyed: list[Table] = field(default_factory=list)
+    states: dict[str, tuple[str, bool]] = field(default_factory=dict)  # type, per CPU
+    entries: dict[str, Table] = field(default_factory=dict)
+    rows: dict[str, dict[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
 
     # ---- choices ----------------------------------------------------------------------------
 
@@ -142,13 +165,18 @@ class _Writer:
         for i in range(self.upto(2)):
             fields = tuple((f"e{n}", self.type()) for n in range(self.upto(4)))
             self.events[f"ev{i}"] = fields
-            inside = ", ".join(f"{n}: {t}" for n, t in fields)
+            parts = [f"{n}: {t}" for n, t in fields]
+            if self.maybe(20):
+                parts.append(f"packet[{self.one((1, 40, 64, 300, 2048))}]")
+            inside = ", ".join(parts)
             self.lines.append(f"event ev{i} {{ {inside} }}")
         for i in range(self.upto(2)):
             self.counters.append(f"c{i}")
             self.lines.append(f"counter c{i}")
         for i in range(self.upto(1)):
             self.define(i)
+        if self.maybe(50):
+            self.remembered()
         bodies = [self.rule(last=False) for _ in range(self.upto(4))] + [self.rule(last=True)]
         text = "\n".join(guard + body for guard, body in bodies)
         clock = ""
@@ -165,7 +193,7 @@ class _Writer:
             rules += f"  {guard} {{\n{clock}{took}{body}\n  }}\n"
         source = "\n".join([*self.lines, f"{head} {{", f"{rules}}}", ""])
         shapes = tuple((t.number, t.size) for t in self.tlvs)
-        return Generated(source, self.hook, shapes, values)
+        return Generated(source, self.hook, shapes, values, self.rows)
 
     def enums_(self) -> None:
         for i in range(self.upto(1)):
@@ -203,7 +231,7 @@ class _Writer:
         bit = 0
         for n in range(self.upto(5)):
             type_ = self.type(tlv=True)
-            if type_ == "ipv6" and bit % 8:
+            if (type_ == "ipv6" or type_.startswith("bytes")) and bit % 8:
                 type_ = f"u{8 - bit % 8}"
             bits = self.bits(type_)
             if self.maybe(12) and type_.startswith("u"):
@@ -220,6 +248,67 @@ class _Writer:
             bit += 8 - bit % 8
         self.tlvs.append(Tlv(name, number, 2 + bit // 8, tuple(fields)))
         self.lines.append(f"tlv {name} = {number} {{ {', '.join(shown)} }}")
+
+    def remembered(self) -> None:
+        """Tables, state, counters with keys."""
+        for i in range(self.upto(2)):
+            kind = self.one(("hash", "array", "lru", "prefix"))
+            per_cpu = kind != "prefix" and self.maybe(30)
+            fields = tuple((f"v{n}", self.type(params=True)) for n in range(self.upto(3, 1)))
+            keys: tuple[str, ...] = tuple(self.type(params=True) for _ in range(self.upto(2, 1)))
+            size = self.one((4, 1, 16, 200))
+            if kind == "lru":
+                size = 2048  # far from where the kernel begins to forget
+            if kind == "prefix":
+                keys = (self.one(("ipv6", "u32")),)
+            if kind == "array":
+                keys = ("u32",)
+            table = Table(f"t{i}", kind, per_cpu, keys, fields)
+            shown = ", ".join(f"k{n}: {t}" for n, t in enumerate(keys))
+            inside = f" {{ {shown} }}" if kind != "array" else ""
+            values = ", ".join(f"{n}: {t}" for n, t in fields)
+            prefix = "per cpu " if per_cpu else ""
+            self.lines.append(f"table t{i}: {prefix}{kind}[{size}]{inside} to {{ {values} }}")
+            self.tables.append(table)
+            self.rows[table.name] = self.filled(table, size)
+        for i in range(self.upto(2)):
+            per_cpu = self.maybe(40)
+            type_ = self.one(("u64", "u32", "u8", "duration", self.type(params=True)))
+            prefix = "per cpu " if per_cpu else ""
+            self.lines.append(f"state s{i}: {prefix}{type_}")
+            self.states[f"s{i}"] = type_, per_cpu
+        for i in range(self.upto(1)):
+            keys = tuple(self.type(params=True) for _ in range(self.upto(2, 1)))
+            shown = ", ".join(f"k{n}: {t}" for n, t in enumerate(keys))
+            self.lines.append(f"counter q{i}[{self.one((4, 64))}] {{ {shown} }}")
+            self.keyed.append(Table(f"q{i}", "hash", True, keys, ()))
+
+    def filled(self, table: Table, size: int) -> dict[tuple[int, ...], tuple[int, ...]]:
+        """Some entries, few enough to fit."""
+        found: dict[tuple[int, ...], tuple[int, ...]] = {}
+        for _ in range(min(self.upto(3), size)):
+            row = tuple(self.known(t) for _, t in table.fields)
+            if table.kind == "array":
+                found[(self.upto(size - 1),)] = row
+            elif table.kind == "prefix" and table.keys == ("ipv6",):
+                address, length = self.one(ROUTED)
+                found[length, int(IPv6Address(address))] = row
+            elif table.kind == "prefix":
+                number, length = self.one(ROUTED4)
+                found[length, number] = row
+            else:
+                found[tuple(self.known(t) for t in table.keys)] = row
+        return found
+
+    def known(self, type_: str) -> int:
+        """A number that a value of that type may be."""
+        if type_ in self.enums or type_ == "bool":
+            return self.upto(1)
+        if type_ == "ipv6":
+            return int(IPv6Address(self.one(ADDRESSES)))
+        bits = self.bits(type_)
+        value = self.one(NUMBERS) if self.maybe(80) else self.draw(st.integers(0, (1 << 64) - 1))
+        return value & ((1 << bits) - 1)
 
     def define(self, i: int) -> None:
         widths = tuple(self.one((8, 16, 24, 32, 64)) for _ in range(self.upto(2, 1)))
@@ -242,6 +331,8 @@ class _Writer:
             return self.one(sorted(self.enums))
         if kind < 15:
             return "bool"
+        if kind < 16:
+            return f"bytes{self.upto(16, 1)}"
         if kind < 17:
             return "ipv6"
         if kind < 18 and not tlv:
@@ -252,6 +343,8 @@ class _Writer:
         named = {"bool": 1, "ipv6": 128, "timestamp": 64, "duration": 64}
         if type_ in named:
             return named[type_]
+        if type_.startswith("bytes"):
+            return 8 * int(type_[5:])
         return self.enums[type_][0] if type_ in self.enums else int(type_[1:])
 
     # ---- known values -----------------------------------------------------------------------
@@ -272,6 +365,8 @@ class _Writer:
                 return self.one(ADDRESSES)
             case "duration":
                 return self.one(("5ns", "1s", "10us", "500ms", "1_000s", "0ns", "18446744073s"))
+        if type_.startswith("bytes"):
+            return hex(self.draw(st.integers(0, (1 << self.bits(type_)) - 1)))
         return self.literal(self.bits(type_))
 
     # ---- values -----------------------------------------------------------------------------
@@ -285,6 +380,10 @@ class _Writer:
         for alias, tlv in self.bound.items():
             numbers = [(f"{alias}.{n}", int(t[1:])) for n, t in tlv.fields if t[0] == "u"]
             found += numbers * 3
+        for alias, table in self.entries.items():
+            numbers = [(f"{alias}.{n}", int(t[1:])) for n, t in table.fields if t[0] == "u"]
+            found += numbers * 5
+        found += [(n, int(t[1:])) for n, (t, _) in self.states.items() if t[0] == "u"] * 2
         if self.maybe(25):
             header = self.one(("udp", "inner", "ipv4", "tcp", "icmp6", "packet"))
             fields = {"inner": IP, "packet": META}.get(header) or UPPER[header]
@@ -298,7 +397,9 @@ class _Writer:
         found = [n for n, t in (*self.consts.items(), *self.params.items()) if t == type_]
         for alias, tlv in self.bound.items():
             found += [f"{alias}.{n}" for n, t in tlv.fields if t == type_] * 2
-        return found
+        for alias, table in self.entries.items():
+            found += [f"{alias}.{n}" for n, t in table.fields if t == type_] * 2
+        return found + [n for n, (t, _) in self.states.items() if t == type_]
 
     def value(self, type_: str, depth: int = 2) -> str:
         """A value for a place of that type."""
@@ -314,6 +415,8 @@ class _Writer:
                 return self.time(depth)
             case "duration":
                 return self.duration(depth)
+        if type_.startswith("bytes"):
+            return self.one([self.constant(type_), *self.typed(type_) * 3])
         if self.enums and self.maybe(8):
             fitting = [m for b, ms in self.enums.values() for m in ms if b <= self.bits(type_)]
             if fitting:
@@ -401,12 +504,26 @@ class _Writer:
             for tlv in self.tlvs:
                 if self.maybe(45):
                     alias = tlv.name.lower()
-                    parts.append(f"srh has {tlv.name} as {alias}")
+                    which = self.one(("", "", "", "[0]", "[1]", "[2]"))
+                    parts.append(f"srh has {tlv.name}{which} as {alias}")
                     self.bound[alias] = tlv
+        for i, table in enumerate(self.tables):
+            if self.maybe(60):
+                parts.append(f"{table.name} has {self.key(table)} as x{i}")
+                self.entries[f"x{i}"] = table
         for _ in range(self.upto(2, 0 if parts else 1)):
             part = self.condition(2)
             parts.append(f"({part})" if " or " in part else part)
         return " and ".join(parts)
+
+    def key(self, table: Table) -> str:
+        if table.kind == "array":
+            index = self.variable(32) if self.maybe(50) else str(self.upto(17))
+            return f"[{index}]"
+        if table.kind == "prefix" and table.keys == ("u32",):
+            options = ["ipv4.src", "ipv4.dst", self.number(32)]
+            return f"[{self.one(options)}]"
+        return f"[{', '.join(self.value(t, 1) for t in table.keys)}]"
 
     def condition(self, depth: int) -> str:
         kind = self.upto(9)
@@ -426,14 +543,25 @@ class _Writer:
             op = self.one(("==", "!="))
             return f"{self.variable_address()} {op} {self.address()}"
         if kind < 14:
+            if self.maybe(15):
+                return f"ipv4.{self.one(('src', 'dst'))} in {self.one(PREFIXES4)}"
             return f"{self.variable_address()} in {self.one(PREFIXES)}"
         if kind < 16 and self.hook == "endpoint" and self.tlvs:
-            return f"srh has {self.one(self.tlvs).name}"
+            which = self.one(("", "", "[1]"))
+            return f"(srh has {self.one(self.tlvs).name}{which})"
+        if kind < 16 and self.tables:
+            table = self.one(self.tables)
+            return f"({table.name} has {self.key(table)})"
         if kind < 18 and self.mode == "sample":
             return f"sample(1 in {self.one(('2', '3', '1', '0', self.number(32, 0)))})"
         if kind < 18 and self.mode == "every":
             return f"every({self.one(('2', '3', '1', '0', self.number(32, 0)))})"
         if kind < 19:
+            names = [n for n, t in self.bytes_()]
+            if names and self.maybe(50):
+                name = self.one(names)
+                type_ = dict(self.bytes_())[name]
+                return f"{name} {self.one(('==', '!='))} {self.value(type_)}"
             flags = self.typed("bool")
             if flags:
                 op = self.one(("==", "!="))
@@ -452,6 +580,15 @@ class _Writer:
             bits = 8 if place.startswith("inner") else 16
             return f"{place} {self.one(('==', '!=', '>='))} {port & ((1 << bits) - 1)}"
         return self.compare(depth)
+
+    def bytes_(self) -> list[tuple[str, str]]:
+        """Everything of a type bytesN, but consts."""
+        found = [(n, t) for n, t in self.params.items() if t.startswith("bytes")]
+        for alias, tlv in self.bound.items():
+            found += [(f"{alias}.{n}", t) for n, t in tlv.fields if t.startswith("bytes")]
+        for alias, table in self.entries.items():
+            found += [(f"{alias}.{n}", t) for n, t in table.fields if t.startswith("bytes")]
+        return found
 
     def variable_address(self) -> str:
         found = self.address()
@@ -478,6 +615,7 @@ class _Writer:
     def rule(self, *, last: bool) -> tuple[str, str]:
         """What stands before the brace, and what stands in it."""
         self.bound = {}
+        self.entries = {}
         guard = "otherwise" if last else f"when {self.guard()}"
         room = MAX_BUILT
         edits: list[str] = []
@@ -490,12 +628,72 @@ class _Writer:
         for name in self.counters:
             if self.maybe(30):
                 edits.append(f"count {name}" + f" by {self.number(64)}" * self.maybe(50))
+        edits += self.lasting()
         for name, fields in self.events.items():
             if self.maybe(35):
                 inside = ", ".join(f"{n} = {self.value(t)}" for n, t in fields)
                 edits.append(f"emit {name} {{ {inside} }}")
         body = "\n".join(f"    {line}" for line in (*edits, self.verdict(room)))
         return guard, body
+
+    def lasting(self) -> list[str]:
+        """Edits of tables, state and counters with keys."""
+        edits: list[str] = []
+        for table in self.keyed:
+            if self.maybe(40):
+                amount = f" by {self.number(64)}" * self.maybe(40)
+                edits.append(f"count {table.name} {self.key(table)}{amount}")
+        for name, (type_, per_cpu) in self.states.items():
+            if (per_cpu or not self.torn(type_)) and self.maybe(40):
+                edits.append(f"set {name} = {self.new_value(name, type_, per_cpu)}")
+        for table in self.tables:
+            bound = [a for a, t in self.entries.items() if t == table]
+            kind = self.upto(9)
+            if kind in (4, 5, 6) and bound:
+                for name, type_ in table.fields:
+                    if self.torn(type_) and not table.per_cpu:
+                        continue
+                    place = f"{bound[0]}.{name}"
+                    if self.maybe(60):
+                        value = self.new_value(place, type_, table.per_cpu)
+                        edits.append(f"set {place} = {value}")
+            elif kind == 7 or (kind == 8 and table.kind == "array"):
+                edits.append(self.put(table))
+            elif kind == 8:
+                edits.append(f"remove {table.name} {self.key(table)}")
+            elif kind == 9:
+                edits.append(self.put(table))
+                if table.kind != "array" and self.maybe(50):
+                    edits.append(f"remove {table.name} {self.key(table)}")
+        return edits
+
+    def torn(self, type_: str) -> bool:
+        """Whether a value takes several writes."""
+        raw = type_ == "ipv6" or type_.startswith("bytes")
+        return raw and self.bits(type_) not in (8, 16, 32, 64)
+
+    def put(self, table: Table) -> str:
+        given = [(n, t) for n, t in table.fields if self.maybe(70)]
+        inside = ", ".join(f"{n} = {self.value(t)}" for n, t in given)
+        return f"put {table.name} {self.key(table)} {{ {inside} }}"
+
+    def new_value(self, place: str, type_: str, per_cpu: bool) -> str:
+        """What something that lasts is set to: where CPUs share it, nothing made of its old value
+        but in one step."""
+        if per_cpu:
+            return self.value(type_)
+        if type_ in ("u32", "u64") and self.maybe(60):
+            op = self.one(("+", "+", "-", "&", "|", "^"))
+            other = self.without(place, lambda: self.number(int(type_[1:]), 1))
+            if op in ("+", "|") and self.maybe(20):
+                return f"{other} {op} {place}"
+            return f"{place} {op} {other}"
+        return self.without(place, lambda: self.value(type_))
+
+    def without(self, place: str, make: Callable[[], str]) -> str:
+        """A value that does not read that place."""
+        text = make()
+        return text if place not in text else "0"
 
     def built(self, tlv: Tlv) -> str:
         given = [(n, t) for n, t in tlv.fields if self.maybe(70)]
@@ -540,6 +738,8 @@ class _Writer:
                 places = ["", "last", "first"]
                 places += [f"{w} {a}" for a in self.bound for w in ("before", "after")]
                 edits.append(f"add {self.built(tlv)} {self.one(places)}".rstrip())
+        if self.maybe(6) and not any(e.startswith("set srh.flags") for e in edits):
+            edits.append("remove hmac")
         if self.maybe(50):
             edits.reverse()
         return edits, room
@@ -550,18 +750,20 @@ class _Writer:
             return "forward"
         if kind < 10:
             return "drop"
-        if self.hook in ("out", "xmit"):
+        if self.hook == "out" or (self.hook == "xmit" and self.maybe(30)):
             return "forward"
-        if kind < 14:
-            verb = self.one(("encap", "insert"))
+        if kind < 14 or self.hook == "xmit":
+            verb = self.one(("encap", "insert")) if self.hook != "xmit" else "encap"
             segments = [self.segment() for _ in range(self.upto(4, 1))]
             size = 24 + 16 * len(segments)
             tlvs = []
             for tlv in self.tlvs:
-                if self.maybe(40) and size + tlv.size <= min(MAX_ENCAP, room + 100):
+                most = MAX_XMIT if self.hook == "xmit" else MAX_ENCAP
+                if self.maybe(40) and size + tlv.size <= min(most, room + 100):
                     tlvs.append(self.built(tlv))
                     size += tlv.size
-            tail = f" with {', '.join(tlvs)}" if tlvs else ""
+            tail = f" from {self.address()}" if self.hook == "xmit" else ""
+            tail += f" with {', '.join(tlvs)}" if tlvs else ""
             return f"{verb} segments [{', '.join(segments)}]{tail}"
         if self.hook == "in":
             return "forward"

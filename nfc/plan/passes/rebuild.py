@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from nfc.plan.cells import Cell, Piece
 from nfc.plan.plan import Block, Edit, Plan, Point, Rebuild, Resize, Rule
+from nfc.sema.headers import HMAC_TLV
 
 
 def rebuild(plan: Plan) -> Plan:
@@ -29,6 +30,7 @@ def _rule(rule: Rule) -> Rule:
         last=_join(sizes, "last"),
         points=tuple(_point(sizes, slot) for slot in slots),
         gone=tuple(sorted({e.type for e in sizes if e.type is not None})),
+        unsigns=any(e.type == HMAC_TLV for e in sizes),
     )
     rest: list[Edit] = [e for e in rule.edits if not isinstance(e, Resize)]
     return replace(rule, edits=(*rest, merged))

@@ -1,0 +1,40 @@
+"""Where things lie in the memory that a function has beside its stack: one entry of a per-CPU
+map, which holds its counters, then room to rebuild TLVs in, then events with bytes of the packet.
+"""
+
+from __future__ import annotations
+
+from nfc.codegen.rebuild import BYTES, SCRATCH_SIZE
+from nfc.plan import plan as p
+from nfc.plan import values as v
+from nfc.plan.uses import body_values, finds_srh, guard_values
+
+INDEX_SIZE = 4  # bytes of an array's key
+
+
+def scratch_size(plan: p.Plan) -> int:
+    """Bytes behind the counters to find the SRH and to rebuild its TLVs in."""
+    if not finds_srh(plan):
+        return 0
+    return -(-SCRATCH_SIZE // 8) * 8 if plan.rebuilds else BYTES
+
+
+def packets_at(plan: p.Plan) -> int:
+    """Where events with bytes of the packet are made, in bytes from the first counter."""
+    return plan.counter_count * 8 + scratch_size(plan)
+
+
+def packets_size(plan: p.Plan) -> int:
+    """Bytes for such events: as many as the rule has that needs most."""
+    return max((sum(_sizes(rule)) for rule in plan.rules), default=0)
+
+
+def _sizes(rule: p.Rule) -> list[int]:
+    emits = [e for e in rule.edits if isinstance(e, p.Emit) and e.packet_bytes]
+    return [-(-(e.size + 8 + e.packet_bytes) // 8) * 8 for e in emits]
+
+
+def key_size(plan: p.Plan) -> int:
+    """Bytes of the largest key that a function looks something up by."""
+    values = [x for rule in plan.rules for x in (*guard_values(rule), *body_values(rule))]
+    return max([INDEX_SIZE, *(x.key.size for x in values if isinstance(x, v.Lookup))])
