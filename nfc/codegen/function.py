@@ -58,7 +58,7 @@ from nfc.codegen.verdicts import BPF_DROP, emit_verdict
 from nfc.manifest import PARAMS_ACTIVE_SIZE
 from nfc.plan import plan as p
 from nfc.plan import values as v
-from nfc.plan.uses import body_values, guard_values, regions
+from nfc.plan.uses import body_values, finds_srh, guard_values, regions
 from nfc.sema.headers import HMAC_FLAG, UPPER
 
 I1 = ir.IntType(1)
@@ -219,6 +219,12 @@ class FunctionEmitter:
         if not needs_packet:
             null = ir.Constant(PTR, None)
             return Packet(null, null)
+        if not self.kernel_checks and finds_srh(self.plan):
+            # Bytes that are not in the packet's linear part cannot be read otherwise.
+            length = self.b.zext(self.b.load(self.context, align=4, typ=I32), I64)
+            far = self.b.icmp_unsigned(">", length, number(MAX_OFFSET))
+            most = self.b.select(far, number(MAX_OFFSET), length)
+            self.call(h.PULL_DATA, self.context, most)
         pointers = []
         for offset in (SKB_DATA, SKB_DATA_END):
             raw = self.b.load(at(self.b, self.context, offset), align=4, typ=I32)
@@ -286,6 +292,7 @@ class FunctionEmitter:
             self.plan.searches,
             self.target.max_tlvs,
             tail,
+            self.kernel_checks,
         )
         self._forget_walk(packet)
 
@@ -293,9 +300,15 @@ class FunctionEmitter:
         """This CPU's scratch memory, behind its counters."""
         return at(self.b, self.stats, self.plan.counter_count * 8)
 
+    @property
+    def kernel_checks(self) -> bool:
+        """Whether the kernel has validated an SRH before the function runs."""
+        return self.plan.hook == "endpoint"
+
     def _find_srh(self, packet: Packet) -> Srh:
         """Find the SRH; before a walk over TLVs, forget on which way it was found."""
-        srh = find_srh(self.b, packet.data, packet.end, self.memory())
+        checked = self.kernel_checks
+        srh = find_srh(self.b, packet.data, packet.end, self.memory(), checked=checked)
         if not self.plan.walks:
             return srh
         known = [srh.offset, srh.end, srh.tlvs, srh.behind, self.b.zext(srh.found, I64)]

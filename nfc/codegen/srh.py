@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from nfc.codegen.values import I64, PTR, at, load_raw, number
+from nfc.codegen.values import I64, PTR, at, load_raw, number, swap
 from nfc.plan.plan import Search
 
 I1 = ir.IntType(1)
@@ -50,18 +50,23 @@ class Tlvs:
     gaps: ir.Value  # not 0 if there is padding before a TLV that is not padding
 
 
-def find_srh(builder: ir.IRBuilder, data: ir.Value, end: ir.Value, memory: ir.Value) -> Srh:
-    """Walk the extension headers to the SRH that the kernel has advanced; leaves the builder
-    behind it all.
+def find_srh(
+    builder: ir.IRBuilder, data: ir.Value, end: ir.Value, memory: ir.Value, *, checked: bool
+) -> Srh:
+    """Walk the extension headers to the SRH; leaves the builder behind it all.
 
     What goes from one header to the next lies in `memory` (24 bytes): see nfc.codegen.rebuild on
     why.
 
-    The kernel takes the first routing header with segments left (ipv6_find_hdr with
+    With `checked` the kernel has found and validated an SRH, and has advanced it: that one is
+    meant. The kernel takes the first routing header with segments left (ipv6_find_hdr with
     IP6_FH_F_SKIP_RH, net/ipv6/exthdrs_core.c), and then advances it. So it is the first that has
     segments left now, or the one that has just lost its last: the destination is then its
     segment 0. One without segments that is not at its destination was skipped, as after an
     insert (End.B6) whose segments are all done.
+
+    Else it is the first routing header, if that is an SRH which is whole, and holds what it says
+    that it holds (RFC 8754, section 4.3.1.1).
     """
     function = builder.function
     names = ("ip", "head", "within", "near", "read", "routing", "ours", "last", "other", "follow")
@@ -99,21 +104,20 @@ def find_srh(builder: ir.IRBuilder, data: ir.Value, end: ir.Value, memory: ir.Va
 
     builder.position_at_end(block["routing"])
     is_srh = builder.icmp_unsigned("==", load_raw(builder, header, 2, 1), number(SRH_TYPE))
-    builder.cbranch(is_srh, block["ours"], block["follow"])
-    builder.position_at_end(block["ours"])
-    left = builder.icmp_unsigned("!=", load_raw(builder, header, 3, 1), number(0))
-    builder.cbranch(left, parse, block["last"])
-    builder.position_at_end(block["last"])
-    whole = builder.icmp_unsigned("<=", at(builder, header, SRH_FIXED + 16), end)
-    compare = function.append_basic_block("srh.compare")
-    builder.cbranch(whole, compare, done)
-    builder.position_at_end(compare)
-    differs = builder.or_(
-        builder.xor(load_raw(builder, header, 8, 8), load_raw(builder, data, 24, 8)),
-        builder.xor(load_raw(builder, header, 16, 8), load_raw(builder, data, 32, 8)),
-    )
-    arrived = builder.icmp_unsigned("==", differs, number(0))
-    builder.cbranch(arrived, parse, block["follow"])
+    passing: list[ir.Block] = []  # from where another routing header is passed over
+    missing = [start, *(block[n] for n in ("head", "within", "near", "last", "other"))]
+    if checked:
+        builder.cbranch(is_srh, block["ours"], block["follow"])
+        builder.position_at_end(block["ours"])
+        compare = _is_ours(
+            builder, (data, end, header), block["last"], parse, block["follow"], done
+        )
+        passing = [block["routing"], compare]
+    else:
+        builder.cbranch(is_srh, block["ours"], done)
+        builder.position_at_end(block["ours"])
+        _is_sound(builder, (data, end, header), offset, length, block["last"], parse, done)
+        missing += [block["routing"], block["ours"]]
 
     # Hop-by-hop (0) and destination options (60) are (length + 1) * 8 bytes, the fragment
     # header (44) 8, the authentication header (51) (length + 2) * 4.
@@ -123,13 +127,17 @@ def find_srh(builder: ir.IRBuilder, data: ir.Value, end: ir.Value, memory: ir.Va
     known = builder.or_(fragment, authentication)
     for options in (0, 60):
         known = builder.or_(known, builder.icmp_unsigned("==", kind, number(options)))
+    if not checked:  # what follows a later fragment's header is the middle of something
+        place = builder.and_(swap(builder, load_raw(builder, header, 2, 2), 2), number(0xFFF8))
+        later = builder.icmp_unsigned("!=", place, number(0))
+        known = builder.and_(known, builder.not_(builder.and_(fragment, later)))
     builder.cbranch(known, block["follow"], done)
     other_end = builder.block
 
     builder.position_at_end(block["follow"])
     is_fragment, is_authentication = builder.phi(I1, "fragment"), builder.phi(I1, "authentication")
     passed = builder.phi(I64, "passed")
-    for source in (block["routing"], compare):
+    for source in passing:
         is_fragment.add_incoming(I1(0), source)
         is_authentication.add_incoming(I1(0), source)
         passed.add_incoming(number(1), source)
@@ -153,7 +161,6 @@ def find_srh(builder: ir.IRBuilder, data: ir.Value, end: ir.Value, memory: ir.Va
     builder.branch(done)
 
     builder.position_at_end(done)
-    missing = [start, *(block[n] for n in ("head", "within", "near", "last", "other"))]
     found, pointer = builder.phi(I1, "srh.found"), builder.phi(PTR, "srh")
     found.add_incoming(I1(1), parse)
     pointer.add_incoming(header, parse)
@@ -169,6 +176,53 @@ def find_srh(builder: ir.IRBuilder, data: ir.Value, end: ir.Value, memory: ir.Va
             phi.add_incoming(number(0), source)
         results.append(phi)
     return Srh(found, pointer, *results)
+
+
+def _is_ours(
+    builder: ir.IRBuilder,
+    memory: tuple[ir.Value, ir.Value, ir.Value],
+    last: ir.Block,
+    parse: ir.Block,
+    follow: ir.Block,
+    done: ir.Block,
+) -> ir.Block:
+    """Go to `parse` if the SRH at `header` is the one that the kernel has advanced, else to
+    `follow`; the block from where."""
+    data, end, header = memory
+    left = builder.icmp_unsigned("!=", load_raw(builder, header, 3, 1), number(0))
+    builder.cbranch(left, parse, last)
+    builder.position_at_end(last)
+    whole = builder.icmp_unsigned("<=", at(builder, header, SRH_FIXED + 16), end)
+    compare: ir.Block = builder.function.append_basic_block("srh.compare")
+    builder.cbranch(whole, compare, done)
+    builder.position_at_end(compare)
+    differs = builder.or_(
+        builder.xor(load_raw(builder, header, 8, 8), load_raw(builder, data, 24, 8)),
+        builder.xor(load_raw(builder, header, 16, 8), load_raw(builder, data, 32, 8)),
+    )
+    builder.cbranch(builder.icmp_unsigned("==", differs, number(0)), parse, follow)
+    return compare
+
+
+def _is_sound(
+    builder: ir.IRBuilder,
+    memory: tuple[ir.Value, ir.Value, ir.Value],
+    offset: ir.Value,
+    length: ir.Value,
+    last: ir.Block,
+    parse: ir.Block,
+    done: ir.Block,
+) -> None:
+    """Go to `parse` if the SRH at `header` holds its segments and lies in the packet."""
+    data, end, header = memory
+    entries = builder.add(load_raw(builder, header, 4, 1), number(1))
+    room = builder.icmp_unsigned("<=", builder.shl(entries, number(1)), length)
+    left = builder.icmp_unsigned("<=", load_raw(builder, header, 3, 1), entries)
+    builder.cbranch(builder.and_(room, left), last, done)
+    builder.position_at_end(last)
+    size = builder.add(builder.shl(length, number(3)), number(SRH_FIXED))
+    whole = builder.icmp_unsigned("<=", at(builder, data, builder.add(offset, size)), end)
+    builder.cbranch(whole, parse, done)
 
 
 def _mask_below(builder: ir.IRBuilder, value: ir.Value, limit: int) -> ir.Value:
@@ -192,9 +246,12 @@ def walk_tlvs(
     searches: Sequence[Search],
     limit: int,
     tail_wanted: bool,
+    checked: bool,
 ) -> Tlvs:
     """Walk up to `limit` TLVs (RFC 8754, section 2.1); stops early once all is found. `nothing`
-    is zero."""
+    is zero. Where the kernel has not `checked` that TLVs fill the SRH, all are walked, and none
+    counts if they do not.
+    """
     function = builder.function
     block = {
         name: function.append_basic_block(f"tlv.{name}")
@@ -253,7 +310,8 @@ def walk_tlvs(
             hit = builder.and_(hit, before)
         new_slots.append(builder.or_(slot, builder.and_(offset, hit)))
     counted = builder.add(count, number(1))
-    if tail_wanted or not searches:
+    to_the_end = tail_wanted or not checked or not searches
+    if to_the_end:
         builder.branch(block["next"])
     else:
         absent: ir.Value = number(0)
@@ -278,21 +336,26 @@ def walk_tlvs(
     reached = builder.phi(I64, "reached")
     out_gaps = builder.phi(I64, "gaps")
     early = [block["loop"], block["bounds"], bounded, block["read"]]
+    cut = () if checked else (bounded, block["read"])  # where a TLV does not fit the packet
     for source in early:
         for phi, value in zip(out_slots, slots, strict=True):
             phi.add_incoming(value, source)
         out_tail.add_incoming(tail, source)
-        reached.add_incoming(offset, source)
+        reached.add_incoming(number(MAX_OFFSET) if source in cut else offset, source)
         out_gaps.add_incoming(gaps, source)
     for phi in out_slots:
         phi.add_incoming(number(0), start)
     out_tail.add_incoming(number(0), start)
     reached.add_incoming(number(0), start)
     out_gaps.add_incoming(number(0), start)
-    if not tail_wanted and searches:
+    if not to_the_end:
         for phi, value in zip(out_slots, new_slots, strict=True):
             phi.add_incoming(value, body_end)
         out_tail.add_incoming(new_tail, body_end)
         reached.add_incoming(following, body_end)
         out_gaps.add_incoming(new_gaps, body_end)
-    return Tlvs(tuple(out_slots), out_tail, reached, out_gaps)
+    found = list(out_slots)
+    if not checked:
+        fits = builder.ashr(builder.sub(reached, builder.add(srh.end, number(1))), number(63))
+        found = [builder.and_(slot, fits) for slot in found]
+    return Tlvs(tuple(found), out_tail, reached, out_gaps)

@@ -39,6 +39,8 @@ def run(function: typed.Function, arrival: Arrival, router: Router) -> Result:
             srh = None
     elif data is not None and function.hook in _AFTER_FORWARDING:
         data = kernel.forwarded(data, router)
+    if data is not None and function.hook != "endpoint":
+        srh = wire.any_srh(data)
     if data is None:
         return Result("refused", memory=arrival.memory)
     context = Context(arrival, data, srh, every_sites(function))

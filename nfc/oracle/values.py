@@ -58,7 +58,8 @@ class Context:
     def tlvs(self) -> list[bytes]:
         """All TLVs of the SRH. Raises AbsentError."""
         srh = self.the_srh()
-        return wire.split_tlvs(self.data[srh.tlvs_at : srh.end])
+        data = self.data[srh.tlvs_at : srh.end]
+        return wire.split_tlvs(data) if wire.sound_tlvs(data, MAX_TLVS) else []
 
     def index(self, tlv: typed.Tlv) -> int:
         """Which TLV counts as this one. Raises AbsentError."""

@@ -73,6 +73,38 @@ class Srh:
     first: bool  # no other routing header stands before it
 
 
+def any_srh(data: bytes) -> Srh | None:
+    """The SRH that a transit function sees: the first routing header, if it is an SRH that lies
+    in the packet and holds its segments."""
+    protocol, at = data[6], IPV6_SIZE
+    for count in range(MAX_EXTENSIONS + 1):
+        if len(data) < at + 8 or protocol not in EXTENSIONS:
+            return None
+        if protocol == ROUTING:
+            entries = data[at + 4] + 1
+            end = at + 8 * (data[at + 1] + 1)
+            sound = data[at + 2] == SRH_TYPE and 2 * entries <= data[at + 1]
+            if not sound or data[at + 3] > entries or end > len(data):
+                return None
+            return Srh(at, end, at + 8 + 16 * entries, count, True)
+        if protocol == FRAGMENT and later_fragment(data, at):
+            return None
+        protocol, at = data[at], at + extension_size(protocol, data, at)
+    return None
+
+
+def sound_tlvs(data: bytes, most: int) -> bool:
+    """Whether TLVs fill `data` exactly, as far as the first `most` of them say."""
+    at = 0
+    for _ in range(most):
+        if at == len(data):
+            return True
+        if at + 2 > len(data) or at + 2 + data[at + 1] > len(data):
+            return False
+        at += 2 + data[at + 1]
+    return True
+
+
 def split_tlvs(data: bytes) -> list[bytes]:
     """TLVs as Linux reads them: a type and a length byte each, type 0 too. They must fit."""
     found = []

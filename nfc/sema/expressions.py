@@ -209,7 +209,7 @@ class Checker:
                     expr.name.span, f"packet has no field '{name}'", _fields_hint(name, META)
                 )
                 return None
-            if not self._allowed(expr.span, base):
+            if not self._known_later(expr.span):
                 return None
             return typed.MetaRead(expr.span, meta.type, meta)
         if base == "srh" and name == SEGMENT_LIST:
@@ -228,7 +228,7 @@ class Checker:
                     _fields_hint(name, HEADERS[base]),
                 )
                 return None
-            if not self._allowed(expr.span, base):
+            if not self._known_later(expr.span):
                 return None
             return typed.HeaderRead(expr.span, header.type, header)
         if base in self.entries:
@@ -254,7 +254,7 @@ class Checker:
         if expr.index.value > MAX_SEGMENT_INDEX:
             self._error(expr.index.span, f"a segment list has entries 0 to {MAX_SEGMENT_INDEX}")
             return None
-        if not self._allowed(expr.span, "srh"):
+        if not self._known_later(expr.span):
             return None
         return typed.SegmentRead(expr.span, types.Ipv6(), expr.index.value)
 
@@ -292,16 +292,9 @@ class Checker:
             )
         return found
 
-    def _allowed(self, span: Span, header: str) -> bool:
+    def _known_later(self, span: Span) -> bool:
         if self.hook is None:
             self._error(span, "a packet's fields are not known when the file is compiled")
-            return False
-        if header == "srh" and not self.hook.srh:
-            self._error(
-                span,
-                f"{self.hook.label} cannot read the SRH",
-                "endpoint functions can; a transit function reads ip and adds an SRH with encap",
-            )
             return False
         return True
 
@@ -309,7 +302,7 @@ class Checker:
         if expr.subject.text != "srh":
             self._error(expr.subject.span, "only srh has TLVs", "srh has …")
             return None
-        if not self._allowed(expr.span, "srh"):
+        if not self._known_later(expr.span):
             return None
         tlv = self.scope.tlvs.get(expr.tlv.text)
         if tlv is None:

@@ -27,7 +27,6 @@ class Hook:
     name: str
     where: str
     verdicts: frozenset[str]
-    srh: bool  # the packet has an SRH, which the kernel has validated
     edits: bool  # the SRH's flags, tag and TLVs can be changed
     says_source: bool = False  # encap has to say the outer source address
 
@@ -46,22 +45,19 @@ HOOKS = {
         "endpoint",
         "a seg6local route with action End.BPF",
         frozenset(VERDICTS),
-        srh=True,
         edits=True,
     ),
     "in": Hook(
         "in",
         "a route's input, on packets that the router forwards",
         frozenset({"Forward", "Encap", "Insert", "Drop"}),
-        srh=False,
         edits=False,
     ),
-    "out": Hook("out", "a route's output", frozenset({"Forward", "Drop"}), srh=False, edits=False),
+    "out": Hook("out", "a route's output", frozenset({"Forward", "Drop"}), edits=False),
     "xmit": Hook(
         "xmit",
         "a route's transmit, before the link layer",
         frozenset({"Forward", "Encap", "Drop"}),
-        srh=False,
         edits=False,
         says_source=True,
     ),

@@ -99,7 +99,7 @@ class _Maker:
             number, body = 43, self.srh(number) + body
             if self.chance(4):  # one that is done, or of another type, stands before it
                 number, body = self.done(number, body)
-        elif self.chance(20):
+        elif self.chance(60):
             number, body = 43, self.srh(number) + body
         if self.chance(12):
             many = 10 if self.chance(8) else 2

@@ -374,7 +374,7 @@ class _Writer:
     def places(self) -> list[tuple[str, int]]:
         """Everything that is a plain number, with its bits."""
         found = [(f"ip.{n}", b) for n, b in IP]
-        if self.hook == "endpoint":
+        if self.hook == "endpoint" or self.maybe(30):
             found += [(f"srh.{n}", b) for n, b in SRH]
         found += [(n, int(t[1:])) for n, t in self.params.items() if t[0] == "u"]
         for alias, tlv in self.bound.items():
@@ -464,7 +464,7 @@ class _Writer:
 
     def address(self) -> str:
         options = ["ip.dst", "ip.src", self.one(ADDRESSES), *self.typed("ipv6")]
-        if self.hook == "endpoint":
+        if self.hook == "endpoint" or self.maybe(15):
             options += [f"srh.segment_list[{n}]" for n in (0, 1)]
             options += [f"srh.segment_list[{self.one((2, 4, 126))}]"] * self.maybe(20)
         options += ["inner.src", "inner.dst"] * self.maybe(15)
@@ -500,7 +500,7 @@ class _Writer:
     def guard(self) -> str:
         """A rule's condition, joined by `and` where it binds TLVs."""
         parts = []
-        if self.hook == "endpoint" and self.tlvs:
+        if self.tlvs and (self.hook == "endpoint" or self.maybe(50)):
             for tlv in self.tlvs:
                 if self.maybe(45):
                     alias = tlv.name.lower()
@@ -546,7 +546,7 @@ class _Writer:
             if self.maybe(15):
                 return f"ipv4.{self.one(('src', 'dst'))} in {self.one(PREFIXES4)}"
             return f"{self.variable_address()} in {self.one(PREFIXES)}"
-        if kind < 16 and self.hook == "endpoint" and self.tlvs:
+        if kind < 16 and self.tlvs:
             which = self.one(("", "", "[1]"))
             return f"(srh has {self.one(self.tlvs).name}{which})"
         if kind < 16 and self.tables:
