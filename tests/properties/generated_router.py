@@ -155,6 +155,9 @@ class Place:
             + LAST
             for link, to in LAST_TO.items()
         }
+        for capture in self.captures.values():  # what a run that failed has left
+            while capture.packets(1, timeout=0.0):
+                pass
         mac = self.lab.end("h1", "eth0").peer_mac
         allowed = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {self.cpu})  # one CPU: packets stay in order
