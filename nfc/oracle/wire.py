@@ -106,10 +106,10 @@ def sound_tlvs(data: bytes, most: int) -> bool:
 
 
 def split_tlvs(data: bytes) -> list[bytes]:
-    """TLVs as Linux reads them: a type and a length byte each, type 0 too. They must fit."""
+    """TLVs as Linux reads them: a type and a length byte each, type 0 too; as far as they fit."""
     found = []
     at = 0
-    while at < len(data):
+    while at + 2 <= len(data):
         size = 2 + data[at + 1]
         found.append(data[at : at + size])
         at += size
