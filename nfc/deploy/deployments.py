@@ -34,6 +34,7 @@ from nfc.deploy.recovery import (
 )
 from nfc.deploy.select import select_all, select_one
 from nfc.deploy.state import DEFAULT_METRIC, HERE, NAME, Record, Store, check_netns, open_store
+from nfc.deploy.tables import shared
 from nfc.deploy.transaction import transaction
 from nfc.errors import KernelError, NfcError, PrivilegeError, UsageError
 from nfc.manifest import PARAMS_ACTIVE_SIZE, PARAMS_SECTION, Manifest
@@ -134,7 +135,7 @@ def deploy(request: Request) -> Outcome:
         name=name,
         netns=request.netns or HERE,
         generation=_generation(data, manifest, route),
-        source=str(request.file),
+        source=os.path.abspath(request.file),
         route=route,
         previous=[],
         settings=dict(request.settings),
@@ -272,7 +273,8 @@ def _place(
     with (
         _held(record, there) as held,  # first, so that it outlives what is undone
         transaction() as on_failure,
-        load(obj, record.manifest.function, hook=record.manifest.hook) as loaded,
+        shared(store, record, notes) as maps,
+        load(obj, record.manifest.function, hook=record.manifest.hook, reuse_maps=maps) as loaded,
     ):
         on_failure(lambda: store.remove(record.netns, record.name, next_=True))
         store.write_next(record)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nfc.deploy.state import HERE, Record
 from nfc.errors import NfcError
-from nfc.manifest import EVENTS_MAP, PARAMS_SECTION
+from nfc.manifest import EVENTS_MAP, PARAMS_SECTION, Table
 
 if TYPE_CHECKING:
     from nfc.kernel.maps import Map
@@ -66,7 +66,12 @@ def pin_names(record: Record) -> dict[str, str]:
         names[EVENTS_MAP] = EVENTS
     if record.manifest.params:
         names[PARAMS_SECTION] = PARAMS
-    return names
+    return names | {table.map: table_pin(table) for table in record.manifest.tables}
+
+
+def table_pin(table: Table) -> str:
+    """The name under which a table's map is pinned."""
+    return f"table_{table.name}"
 
 
 def params_map(record: Record) -> Map:

@@ -33,6 +33,12 @@ CHARACTER_HINTS = {
     "'": "names stand without quotes",
     "!": "a condition is turned round with 'not'",
 }
+# Words of the language that can be names of fields: the grammar's `word`.
+SOFT_WORDS = {
+    "first", "last", "before", "after", "at", "to", "via", "by", "all", "table", "segments", "with",
+    "use", "count", "counter", "define", "event", "enum", "param", "const", "tlv", "endpoint",
+    "transit", "sample", "insert", "remove", "replace", "add", "state", "per", "cpu", "put", "from",
+}  # fmt: skip
 _VALUE_TOKENS = {"INT", "IPV6", "IPV4", "DURATION", "NAME", "LPAR", "TRUE", "FALSE", "SAMPLE"}
 
 
@@ -100,6 +106,8 @@ def _expected(expected: set[str], keywords: dict[str, str]) -> str:
     if {"SET", "DROP"} <= expected:
         names.append("an edit or a verdict")
         expected = {e for e in expected if keywords.get(e) not in STATEMENT_STARTS}
+    if "NAME" in expected:  # where words that mean something elsewhere are names, too
+        expected = {e for e in expected if keywords.get(e) not in SOFT_WORDS} or expected
     for token in sorted(expected):
         name = _TOKEN_NAMES.get(token) or f"'{keywords.get(token, token)}'"
         if name not in names:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network
@@ -86,7 +86,7 @@ class Place:
         compilation: Compilation,
         compiled: Compiled,
         params: dict[str, int],
-        tables: dict[str, Rows],
+        tables: Mapping[str, Rows],
         packets: list[bytes],
     ) -> Seen:
         """Load a function, put it on its route, send packets through it.
