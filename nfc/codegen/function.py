@@ -27,6 +27,7 @@ from nfc.codegen.srh import (
     Srh,
     Tlvs,
     find_srh,
+    in_packet,
     walk_tlvs,
 )
 from nfc.codegen.tables import (
@@ -322,7 +323,7 @@ class FunctionEmitter:
         small = self.b.icmp_unsigned("<=", offset, number(MAX_SRH_START))
         self.b.cbranch(small, near, done)
         self.b.position_at_end(near)
-        pointer = at(self.b, packet.data, offset)
+        pointer = in_packet(self.b, packet.data, offset)
         fits = self.b.icmp_unsigned("<=", at(self.b, pointer, SRH_FIXED), packet.end)
         self.b.cbranch(fits, good, done)
         self.b.position_at_end(good)
@@ -481,7 +482,7 @@ class FunctionEmitter:
         small = self.b.icmp_unsigned("<=", offset, number(MAX_OFFSET))
         self.b.cbranch(small, near, otherwise)
         self.b.position_at_end(near)
-        pointer = at(self.b, packet.data, offset)
+        pointer = in_packet(self.b, packet.data, offset)
         size = self.plan.searches[slot].size
         fits = self.b.icmp_unsigned("<=", at(self.b, pointer, size), packet.end)
         self.b.cbranch(fits, good, otherwise)

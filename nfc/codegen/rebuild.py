@@ -18,7 +18,7 @@ from llvmlite import ir
 
 from nfc.codegen import helpers as h
 from nfc.codegen.buffers import fill, store_raw
-from nfc.codegen.srh import MAX_OFFSET, PADN
+from nfc.codegen.srh import MAX_OFFSET, PADN, in_packet
 from nfc.codegen.values import I32, I64, PTR, at, chunks, load_raw, number
 from nfc.plan.plan import Block, Point, Rebuild
 
@@ -165,7 +165,7 @@ class _Rebuild:
         b.position_at_end(more)
         b.cbranch(b.icmp_unsigned("<=", here, number(MAX_OFFSET)), near, done)
         b.position_at_end(near)
-        pointer = at(b, data, here)
+        pointer = in_packet(b, data, here)
         b.cbranch(b.icmp_unsigned("<=", at(b, pointer, 2), end), body, done)
         b.position_at_end(body)
         type_ = load_raw(b, pointer, 0, 1)

@@ -26,6 +26,7 @@ MAX_EXTENSION_HEADERS = 8  # before the SRH; RFC 8200, section 4.1 recommends at
 # verifier must see a bound, below MAX_PACKET_OFF (65535), on whatever it adds to a pointer.
 MAX_SRH_START = 8191
 MAX_OFFSET = MAX_SRH_START + 2048 + 8
+OFFSET_MASK = 0x3FFF  # which is more than MAX_OFFSET
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,15 @@ class Tlvs:
     tail: ir.Value  # behind the last TLV that is not padding
     reached: ir.Value  # where the walk ended: the SRH's end, unless there were too many TLVs
     gaps: ir.Value  # not 0 if there is padding before a TLV that is not padding
+
+
+def in_packet(builder: ir.IRBuilder, data: ir.Value, offset: ir.Value) -> ir.Value:
+    """The address of a byte at an offset that was found to be at most MAX_OFFSET.
+
+    The mask changes nothing: it tells the verifier so once more, right where it is asked. What a
+    comparison said is lost on it where LLVM has the number in memory meanwhile.
+    """
+    return at(builder, data, builder.and_(offset, number(OFFSET_MASK)))
 
 
 def find_srh(
@@ -93,7 +103,7 @@ def find_srh(
     near = builder.icmp_unsigned("<=", offset, number(MAX_SRH_START))
     builder.cbranch(near, block["near"], done)
     builder.position_at_end(block["near"])
-    header = at(builder, data, offset)
+    header = in_packet(builder, data, offset)
     enough = builder.icmp_unsigned("<=", at(builder, header, SRH_FIXED), end)
     builder.cbranch(enough, block["read"], done)
     builder.position_at_end(block["read"])
@@ -221,7 +231,7 @@ def _is_sound(
     builder.cbranch(builder.and_(room, left), last, done)
     builder.position_at_end(last)
     size = builder.add(builder.shl(length, number(3)), number(SRH_FIXED))
-    whole = builder.icmp_unsigned("<=", at(builder, data, builder.add(offset, size)), end)
+    whole = builder.icmp_unsigned("<=", in_packet(builder, data, builder.add(offset, size)), end)
     builder.cbranch(whole, parse, done)
 
 
@@ -283,7 +293,7 @@ def walk_tlvs(
     builder.cbranch(small, block["read"], block["done"])
 
     builder.position_at_end(block["read"])
-    pointer = at(builder, data, offset)
+    pointer = in_packet(builder, data, offset)
     enough = builder.icmp_unsigned("<=", at(builder, pointer, 2), end)
     builder.cbranch(enough, block["body"], block["done"])
 
