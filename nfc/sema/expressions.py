@@ -142,9 +142,6 @@ class Checker:
             param = scope.params[name]
             return typed.ParamRead(span, param.type, param)
         if name in scope.states:
-            if self.hook is None:
-                self._error(span, "state is not known when the file is compiled")
-                return None
             state = scope.states[name]
             return typed.StateRead(span, state.member.type, state)
         members = scope.members(name)
@@ -190,9 +187,9 @@ class Checker:
                 f"'{name}' is not worked out yet here",
                 "enums come first, then consts from the top of the file",
             )
-        elif kind == "param":
+        elif kind in ("param", "state"):
             self._error(
-                span, f"'{name}' is a param, not known when the file is compiled", "use a const"
+                span, f"'{name}' is a {kind}, not known when the file is compiled", "use a const"
             )
         else:
             article = "an" if kind[0] in "aeiou" else "a"

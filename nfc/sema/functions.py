@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nfc.sema import tables, typed, types
 from nfc.sema.expressions import Checker
+from nfc.sema.fields import assignments, once
 from nfc.sema.headers import HEADERS, HMAC_FLAG, HMAC_TLV, META, META_NAME, HeaderField
 from nfc.sema.hooks import HOOKS, VERDICTS, Hook
 from nfc.sema.scope import Scope
@@ -237,7 +238,7 @@ def _set_meta(
         )
         return None
     value = checker.check(statement.value, field.type)
-    if not _once(statement, (META_NAME, name), scope, seen) or value is None:
+    if not once(statement, (META_NAME, name), scope, seen) or value is None:
         return None
     return typed.SetMeta(statement.span, field, value)
 
@@ -301,19 +302,6 @@ def _apart(statement: tree.Set, field: HeaderField, scope: Scope, seen: dict[obj
     return True
 
 
-def _once(statement: tree.Set, key: object, scope: Scope, seen: dict[object, int]) -> bool:
-    """Whether this is the rule's first edit of that thing; an error if it is not."""
-    if key in seen:
-        scope.diagnostics.error(
-            statement.span,
-            f"{tables.scope_name(statement)} is set twice in one rule",
-            f"first in line {seen[key]}; edits have no order, so it is not clear which is meant",
-        )
-        return False
-    seen[key] = statement.span.line
-    return True
-
-
 def _set(
     statement: tree.Set,
     place: tree.FieldRef,
@@ -355,7 +343,7 @@ def _set(
         value = checker.check(statement.value, target.type)
         if value is not None:
             edit = typed.SetTlv(statement.span, tlv, target, value)
-    return edit if _once(statement, key, scope, seen) else None
+    return edit if once(statement, key, scope, seen) else None
 
 
 def _count(
@@ -410,7 +398,7 @@ def _emit(statement: tree.Emit, checker: Checker, scope: Scope) -> typed.Emit | 
         )
         return None
     by_name = {f.name: f.type for f in event.fields}
-    given = _assignments(statement.fields, by_name, event.name, checker, scope)
+    given = assignments(statement.fields, by_name, event.name, checker, scope)
     missing = [name for name in by_name if name not in given]
     if missing and all(a.name.text in by_name for a in statement.fields):
         scope.diagnostics.error(
@@ -432,7 +420,7 @@ def tlv_value(item: tree.TlvValue, checker: Checker, scope: Scope) -> typed.TlvV
     if not _not_hmac(tlv, item.span, scope):
         return None
     by_name = {f.name: f.type for f in tlv.fields if f.name is not None}
-    given = _assignments(item.fields, by_name, tlv.name, checker, scope)
+    given = assignments(item.fields, by_name, tlv.name, checker, scope)
     if len(given) < len(item.fields) or any(v is None for v in given.values()):
         return None
     values: list[tuple[typed.TlvField, typed.Expr]] = []
@@ -440,29 +428,6 @@ def tlv_value(item: tree.TlvValue, checker: Checker, scope: Scope) -> typed.TlvV
         value = given.get(field.name) if field.name else None
         values.append((field, value or typed.Const(item.span, field.type, field.default)))
     return typed.TlvValue(item.span, tlv, tuple(values))
-
-
-def _assignments(
-    fields: tuple[tree.Assign, ...],
-    known: dict[str, types.Type],
-    owner: str,
-    checker: Checker,
-    scope: Scope,
-) -> dict[str, typed.Expr | None]:
-    given: dict[str, typed.Expr | None] = {}
-    for assign in fields:
-        name = assign.name.text
-        if name not in known:
-            scope.diagnostics.error(
-                assign.name.span,
-                f"{owner} has no field '{name}'",
-                nearest(name, known) or f"its fields: {', '.join(known)}",
-            )
-        elif name in given:
-            scope.diagnostics.error(assign.name.span, f"'{name}' is given twice")
-        else:
-            given[name] = checker.check(assign.value, known[name])
-    return given
 
 
 # ---- verdicts -------------------------------------------------------------------------------
@@ -539,10 +504,11 @@ def _encap(
             scope.diagnostics.error(
                 verdict.span if verdict.source is None else verdict.source.span,
                 f"in {hook.label} "
-                + ("say the outer source address" if hook.says_source else "the kernel says it"),
+                + ("say" if hook.says_source else "the kernel chooses")
+                + " the outer source address",
                 "encap segments [a, b] from fd00::1"
                 if hook.says_source
-                else "the outer source address is that of 'ip sr tunsrc set'",
+                else "it is that of 'ip sr tunsrc set'",
             )
             return None
         if verdict.source is not None:

@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from nfc.sema import typed, types
+from nfc.sema.fields import assignments, once, shown
 from nfc.sema.headers import HEADERS, META_NAME
 from nfc.syntax import tree
 from nfc.syntax.diagnostics import nearest
@@ -246,21 +247,10 @@ def put(
     if table is None or not _apart(table, "put", statement.span, scope, seen):
         return None
     key = check_key(checker, table, statement.key, statement.span)
-    given: dict[str, typed.Expr | None] = {}
-    for assign in statement.fields:
-        found = _member(table, assign.name.text)
-        if found is None:
-            names = [m.name for m in table.fields]
-            scope.diagnostics.error(
-                assign.name.span,
-                f"an entry of {table.name} has no field '{assign.name.text}'",
-                nearest(assign.name.text, names) or f"its fields: {', '.join(names)}",
-            )
-            return None
-        if found.name in given:
-            scope.diagnostics.error(assign.name.span, f"'{found.name}' is given twice")
-            return None
-        given[found.name] = checker.check(assign.value, found.type)
+    known = {m.name: m.type for m in table.fields}
+    given = assignments(statement.fields, known, table.name, checker, scope)
+    if len(given) < len(statement.fields):
+        return None
     if key is None or any(value is None for value in given.values()):
         return None
     zero = [typed.Const(statement.span, m.type, 0) for m in table.fields]
@@ -299,7 +289,7 @@ def set_entry(
     if target is None or not _apart(entry.table, "set", statement.span, scope, seen):
         return None
     key = ("entry", place.base.text, target.name)
-    if not _once(statement, f"{place.base.text}.{target.name}", key, scope, seen):
+    if not once(statement, key, scope, seen):
         return None
     value = checker.check(statement.value, target.type)
     if value is None:
@@ -333,7 +323,7 @@ def set_state(
                 or "what can be: srh and packet fields, TLV and entry fields, state",
             )
         return None
-    if not _once(statement, state.name, ("state", state.name), scope, seen):
+    if not once(statement, ("state", state.name), scope, seen):
         return None
     value = checker.check(statement.value, state.member.type)
     if value is None:
@@ -362,7 +352,7 @@ def _change(
     if types.memory_size(type_) not in (1, 2, 4, 8):
         scope.diagnostics.error(
             statement.span,
-            f"a {type_} takes several writes: another CPU could read it half written",
+            f"{type_} takes several writes: another CPU could read it half written",
             "put the whole entry, or declare it per cpu",
         )
         return None
@@ -375,7 +365,7 @@ def _change(
         whole = value.type.bits == type_.bits or value.op == "&"  # x & 0xff is of 8 bits
         if reads(left) and whole and not _contains(right, reads):
             return right, value.op
-    name = scope_name(statement)
+    name = shown(statement)
     scope.diagnostics.error(
         statement.span,
         f"another CPU may change {name} between reading and writing it",
@@ -383,14 +373,6 @@ def _change(
         "or declare it per cpu",
     )
     return None
-
-
-def scope_name(statement: tree.Set) -> str:
-    """What a statement sets, as written."""
-    place = statement.place
-    if isinstance(place, tree.Name):
-        return place.name
-    return f"{place.base.text}.{place.name.text}"
 
 
 def _contains(expr: object, wanted: object) -> bool:
@@ -427,20 +409,6 @@ def _apart(
         )
         return False
     seen["table", table.name, what] = span.line
-    return True
-
-
-def _once(
-    statement: tree.Set, name: str, key: object, scope: Scope, seen: dict[object, int]
-) -> bool:
-    if key in seen:
-        scope.diagnostics.error(
-            statement.span,
-            f"{name} is set twice in one rule",
-            f"first in line {seen[key]}; edits have no order, so it is not clear which is meant",
-        )
-        return False
-    seen[key] = statement.span.line
     return True
 
 
