@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nfc.oracle.outcomes import Memory, Rows
@@ -37,6 +37,33 @@ class Changes:
         rows[key] = row
         return True
 
+    def remove(self, table: typed.Table, key: tuple[int, ...]) -> bool:
+        """Remove an entry, if there is one."""
+        self.tables.setdefault(table.name, {}).pop(key, None)
+        return True
+
+    def set(
+        self,
+        table: typed.Table,
+        key: tuple[int, ...],
+        member: typed.Member,
+        value: int,
+        atomic: str | None,
+    ) -> bool:
+        """Change a field of an entry."""
+        rows = self.tables.setdefault(table.name, {})
+        row = list(rows.get(key, (0,) * len(table.fields)))
+        place = table.fields.index(member)
+        row[place] = compute(atomic, row[place], value, member.type.bits) if atomic else value
+        rows[key] = tuple(row)
+        return True
+
+    def count(self, table: typed.Table, key: tuple[int, ...], amount: int) -> bool:
+        """Add to the count at a key."""
+        (count,) = self.tables.get(table.name, {}).get(key, (0,))
+        self.lost += not self.put(table, key, ((count + amount) % (1 << 64),))
+        return True
+
 
 def changed(edits: Sequence[typed.Edit], context: Context) -> Changes:
     """The tables after a rule; `failed` where there was no room for an entry, and what comes
@@ -45,48 +72,36 @@ def changed(edits: Sequence[typed.Edit], context: Context) -> Changes:
     Every value is the one before the packet. Puts come first, then removals, then all else.
     """
     changes = Changes.of(context.arrival.memory.tables)
-    for edit in edits:
-        if isinstance(edit, typed.Put):
-            row = tuple(context.value(v) for v in edit.values)
-            if not changes.put(edit.table, context.key(edit.table, edit.key), row):
-                changes.failed = True
-                break
-    if changes.failed:
-        return changes
-    for edit in edits:
-        if isinstance(edit, typed.RemoveEntry):
-            key = context.key(edit.table, edit.key)
-            changes.tables.setdefault(edit.table.name, {}).pop(key, None)
-    for edit in edits:
-        match edit:
-            case typed.SetEntry(entry=entry, member=member, value=value, atomic=atomic):
-                found = context.find(entry)
-                if found is None:
-                    raise AbsentError
-                _set(changes, entry.table, found, member, context.value(value), atomic)
-            case typed.SetState(state=state, value=value, atomic=atomic):
-                _set(changes, state.table, (0,), state.member, context.value(value), atomic)
-            case typed.CountKey(table=table, key=exprs, amount=amount):
-                key = context.key(table, exprs)
-                (count,) = changes.tables.get(table.name, {}).get(key, (0,))
-                total = (count + context.value(amount)) % (1 << 64)
-                changes.lost += not changes.put(table, key, (total,))
+    steps = [step for edit in edits for step in _steps(edit, context, changes)]
+    for _, act in sorted(steps, key=lambda step: step[0]):
+        if not act():
+            changes.failed = True
+            break
     return changes
 
 
-def _set(
-    changes: Changes,
-    table: typed.Table,
-    key: tuple[int, ...],
-    member: typed.Member,
-    value: int,
-    atomic: str | None,
-) -> None:
-    rows = changes.tables.setdefault(table.name, {})
-    row = list(rows.get(key, (0,) * len(table.fields)))
-    place = table.fields.index(member)
-    row[place] = compute(atomic, row[place], value, member.type.bits) if atomic else value
-    rows[key] = tuple(row)
+def _steps(
+    edit: typed.Edit, context: Context, changes: Changes
+) -> Iterator[tuple[int, Callable[[], bool]]]:
+    """What an edit does to tables and when, with all that it reads read now."""
+    match edit:
+        case typed.Put(table=table, key=exprs, values=values):
+            key, row = context.key(table, exprs), tuple(context.value(v) for v in values)
+            yield 0, lambda: changes.put(table, key, row)
+        case typed.RemoveEntry(table=table, key=exprs):
+            key = context.key(table, exprs)
+            yield 1, lambda: changes.remove(table, key)
+        case typed.SetEntry(entry=entry, member=member, value=expr, atomic=atomic):
+            found, value = context.find(entry), context.value(expr)
+            if found is None:
+                raise AbsentError
+            yield 2, lambda: changes.set(entry.table, found, member, value, atomic)
+        case typed.SetState(state=state, value=expr, atomic=atomic):
+            value = context.value(expr)
+            yield 2, lambda: changes.set(state.table, (0,), state.member, value, atomic)
+        case typed.CountKey(table=table, key=exprs, amount=expr):
+            key, value = context.key(table, exprs), context.value(expr)
+            yield 2, lambda: changes.count(table, key, value)
 
 
 def after(memory: Memory, context: Context, changes: Changes | None) -> Memory:

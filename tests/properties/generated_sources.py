@@ -684,16 +684,16 @@ class _Writer:
             return self.value(type_)
         if type_ in ("u32", "u64") and self.maybe(60):
             op = self.one(("+", "+", "-", "&", "|", "^"))
-            other = self.without(place, lambda: self.number(int(type_[1:]), 1))
+            other = self.without(place, type_, lambda: self.number(int(type_[1:]), 1))
             if op in ("+", "|") and self.maybe(20):
                 return f"{other} {op} {place}"
             return f"{place} {op} {other}"
-        return self.without(place, lambda: self.value(type_))
+        return self.without(place, type_, lambda: self.value(type_))
 
-    def without(self, place: str, make: Callable[[], str]) -> str:
+    def without(self, place: str, type_: str, make: Callable[[], str]) -> str:
         """A value that does not read that place."""
         text = make()
-        return text if place not in text else "0"
+        return text if place not in text else self.constant(type_)
 
     def built(self, tlv: Tlv) -> str:
         given = [(n, t) for n, t in tlv.fields if self.maybe(70)]
