@@ -3,11 +3,11 @@
 
 use dm
 
-param far_end:   ipv6 = fd00:b::d        # the SID that runs end_dm
-param collector: ipv6 = fd00:c::1        # who gets the records
+param far_end:   ipv6 = fd00:b::d  # the SID that runs end_dm
+param collector: ipv6 = fd00:c::1  # who gets the records
 param port:      u16  = 4739
 param session:   u24  = 1
-param one_in:    u32  = 1000             # 0: measure nothing
+param one_in:    u32  = 1000       # 0: measure nothing
 
 event delay_sample { session: u24, sent: timestamp, received: timestamp }
 

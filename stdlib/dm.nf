@@ -4,10 +4,10 @@
 
 # What a query asks for, and what a response says (RFC 6374, section 3.1).
 enum Control: u8 {
-    IN_BAND = 0x00,          # query: answer on the same path
-    OUT_OF_BAND = 0x01,      # query: send the record to the UDP Return Object
+    IN_BAND = 0x00,      # query: answer on the same path
+    OUT_OF_BAND = 0x01,  # query: send the record to the UDP Return Object
     NO_ANSWER = 0x02,
-    SUCCESS = 0x01,          # response
+    SUCCESS = 0x01,      # response
     ERROR = 0x10,
     BAD_VERSION = 0x11,
     BAD_CONTROL = 0x12,
@@ -15,11 +15,11 @@ enum Control: u8 {
 
 enum TimeFormat: u4 { NULL = 0, SEQUENCE = 1, NTP = 2, PTP = 3 }
 
-tlv DM = 7 {                                # 48 bytes with its type and length
+tlv DM = 7 {  # 48 bytes with its type and length
     reserved: u16,
     version: u4 = 1,
-    response: u1,                           # R: 0 in a query, 1 in a response
-    class_set: u1,                          # T: traffic_class is to be looked at
+    response: u1,         # R: 0 in a query, 1 in a response
+    class_set: u1,        # T: traffic_class is to be looked at
     reserved: u2,
     control: Control,
     reserved: u16,
@@ -29,13 +29,13 @@ tlv DM = 7 {                                # 48 bytes with its type and length
     reserved: u20,
     session: u24,
     traffic_class: u8,
-    sent: timestamp,                        # query leaves the querier
-    received: timestamp,                    # query reaches the responder
+    sent: timestamp,      # query leaves the querier
+    received: timestamp,  # query reaches the responder
     reply_sent: timestamp,
     reply_received: timestamp,
 }
 
-tlv URO = 131 {                             # where to send the record: 20 bytes
+tlv URO = 131 {  # where to send the record: 20 bytes
     port: u16,
     address: ipv6,
 }

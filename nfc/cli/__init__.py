@@ -18,8 +18,10 @@ from nfc.cli.check import check
 from nfc.cli.demo import demo
 from nfc.cli.deploy import deploy
 from nfc.cli.events import events
+from nfc.cli.fmt import fmt
 from nfc.cli.set import set_
 from nfc.cli.status import status
+from nfc.cli.table import table_
 from nfc.cli.undeploy import undeploy
 from nfc.errors import NfcError
 
@@ -47,7 +49,7 @@ def cli() -> None:
     """
 
 
-for _command in (build, check, deploy, status, set_, events, undeploy, demo):
+for _command in (build, check, fmt, deploy, status, set_, table_, events, undeploy, demo):
     cli.add_command(_command)
 
 

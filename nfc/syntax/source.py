@@ -33,13 +33,18 @@ class Source:
                 data = file.read(MAX_SOURCE_BYTES + 1)
         except OSError as error:
             raise NfcError(f"cannot read {shown}: {error.strerror or error}") from None
+        return cls.decode(shown, data)
+
+    @classmethod
+    def decode(cls, name: str, data: bytes) -> Source:
+        """The text of `data`. Raises NfcError when it is too large or not UTF-8."""
         if len(data) > MAX_SOURCE_BYTES:
-            raise NfcError(f"{shown} is larger than {MAX_SOURCE_BYTES} bytes, which no program is")
+            raise NfcError(f"{name} is larger than {MAX_SOURCE_BYTES} bytes, which no program is")
         try:
-            return cls(shown, data.decode("utf-8-sig"))
+            return cls(name, data.decode("utf-8-sig"))
         except UnicodeDecodeError as error:
             line = data[: error.start].count(b"\n") + 1
-            raise NfcError(f"{shown}:{line}: not UTF-8 text (byte {error.start})") from None
+            raise NfcError(f"{name}:{line}: not UTF-8 text (byte {error.start})") from None
 
     @cached_property
     def _starts(self) -> list[int]:

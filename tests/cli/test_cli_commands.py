@@ -18,7 +18,9 @@ from nfc.resources import data_dir
 Nfc = Callable[..., tuple[int, str, str]]
 
 STDLIB = data_dir("stdlib")
-COMMANDS = ["build", "check", "deploy", "status", "set", "events", "undeploy", "demo"]
+COMMANDS = [
+    *("build", "check", "fmt", "deploy", "status", "set", "table", "events", "undeploy", "demo"),
+]
 
 
 @pytest.fixture(autouse=True)

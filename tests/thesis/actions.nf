@@ -5,7 +5,7 @@ endpoint pass {
     otherwise forward
 }
 
-endpoint discard {                          # the thesis's `drop`
+endpoint discard {  # the thesis's `drop`
     otherwise drop
 }
 
@@ -63,7 +63,7 @@ transit encap_inline_3seg at in {
     otherwise insert segments [fc00::3, fc00::2]
 }
 
-transit push_encap_udp at in {              # the thesis's stands at xmit
+transit push_encap_udp at in {  # the thesis's stands at xmit
     when ip.next_header == 17 { encap segments [fc00::2, fc00::1] }
     otherwise forward
 }

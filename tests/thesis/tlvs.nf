@@ -22,7 +22,7 @@ endpoint add_6 {
     }
 }
 
-endpoint add_ingr {                         # add_ingr_no_offset is the same
+endpoint add_ingr {  # add_ingr_no_offset is the same
     otherwise {
         add INGRESS { node = fc00::1 }
         forward
