@@ -269,7 +269,7 @@ def remove_entry(
         scope.diagnostics.error(
             statement.span,
             "an array's entries are always there",
-            f"put {table.name} [index] {{ }} makes one zero",
+            f"put {table.name}[index] {{}} makes one zero",
         )
         return None
     key = check_key(checker, table, statement.key, statement.span)
