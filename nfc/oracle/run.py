@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from ipaddress import IPv6Address
 
 from nfc.oracle import edits, kernel, tables, wire
@@ -12,6 +12,7 @@ from nfc.oracle.outcomes import Arrival, Result
 from nfc.oracle.tables import Changes
 from nfc.oracle.values import AbsentError, Context, MoreDraws
 from nfc.sema import typed, types
+from nfc.syntax.source import Span
 
 VERDICTS = {
     typed.Forward: "forward",
@@ -74,11 +75,10 @@ def every_sites(function: typed.Function) -> dict[int, int]:
         item = waiting.pop(0)
         if isinstance(item, tuple):
             waiting[:0] = item
-        elif isinstance(item, typed.Every):
-            found.setdefault(id(item), len(found))
-            waiting.insert(0, item.of)
-        elif isinstance(item, (typed.Expr, typed.Rule)):
+        elif is_dataclass(item) and not isinstance(item, Span):
             waiting[:0] = [getattr(item, f.name) for f in fields(item)]
+        if isinstance(item, typed.Every):
+            found.setdefault(id(item), len(found))
     return found
 
 

@@ -48,6 +48,7 @@ class Context:
     sites: Mapping[int, int]  # id of an Every to its place
     drawn: int = 0
     counted: dict[int, int] = field(default_factory=dict)
+    found: dict[int, tuple[int, ...] | None] = field(default_factory=dict)  # by id of an Entry
 
     def the_srh(self) -> Srh:
         """The SRH. Raises AbsentError behind too many extension headers."""
@@ -79,7 +80,13 @@ class Context:
         return (table.keys[0].type.bits, *values) if table.kind == "prefix" else values
 
     def find(self, entry: typed.Entry) -> tuple[int, ...] | None:
-        """The key of the entry that a look-up finds. Raises AbsentError."""
+        """The key of the entry that a look-up finds: one look-up, however often it is read.
+        Raises AbsentError."""
+        if id(entry) not in self.found:
+            self.found[id(entry)] = self._look_up(entry)
+        return self.found[id(entry)]
+
+    def _look_up(self, entry: typed.Entry) -> tuple[int, ...] | None:
         table = entry.table
         key = tuple(self.value(e) for e in entry.key)
         if table.kind == "array":
