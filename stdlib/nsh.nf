@@ -1,9 +1,6 @@
-# Adds an 8-byte NSH carrier TLV (type 6 in draft-ietf-6man-segment-routing-header-13).
+# Adds an 8-byte NSH carrier TLV.
 
-tlv NSH = 6 {
-    flags: u8,
-    value: u40,
-}
+use tlvs
 
 endpoint nsh {
     otherwise {

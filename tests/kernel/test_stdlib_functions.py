@@ -6,6 +6,7 @@ and h2 (or whoever the function sends it to) captures what r1 sent.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,12 +18,17 @@ import pytest
 from nfc.deploy.deployments import Request, deploy, undeploy
 from nfc.deploy.places import events_map
 from nfc.deploy.state import open_store
+from nfc.deploy.tables import entries
 from nfc.lab import Chain, chain
 from nfc.lab.dissect import dissect
 from nfc.observe.events import read_events
 from nfc.packet import Packet, decode, diff, ip, packet, srh, tlv, udp
 from nfc.packet.tlvs import TLV, AnyTLV, Junk
 from nfc.resources import data_dir
+from nfc.sema.declare import declare
+from nfc.syntax.diagnostics import Diagnostics
+from nfc.syntax.parser import parse
+from nfc.syntax.source import Source
 
 pytestmark = pytest.mark.kernel
 
@@ -118,6 +124,8 @@ class Case:
 
 NSH = tlv(6, bytes([0, 1, 2, 3, 4, 5]))
 INGRESS = tlv(1, bytes(2) + bytes.fromhex("fd00000a000000000000000000000001"))
+EGRESS = tlv(2, INGRESS.encode()[2:])
+SIGNED = tlv(5, bytes(38))
 OTHER = tlv(200, b"abc")  # five bytes, so that there is padding behind it
 
 CASES = {
@@ -140,6 +148,14 @@ CASES = {
         "ingress",
         query([tlv(200, bytes(6)), tlv(4, bytes(38))], pad=False),
         answer([tlv(200, bytes(6)), INGRESS]),
+    ),
+    "egress": Case("egress", query([OTHER]), answer([OTHER, EGRESS])),
+    "egress in place of another": Case(
+        "egress", query([tlv(2, bytes(18)), NSH, tlv(2, bytes(5))]), answer([NSH, EGRESS])
+    ),
+    # The kernel has no key and looks for none where the HMAC is not the last TLV.
+    "egress takes an HMAC away": Case(
+        "egress", query([SIGNED, NSH], flags=0x28), answer([NSH, EGRESS], flags=0x20)
     ),
     "x": Case("x", query([NSH]), answer([NSH]), {"nexthop": H2}),
     "t": Case("t", query([NSH]), answer([NSH])),
@@ -341,3 +357,109 @@ def test_mark_delay_marks_none_at_zero(net: Chain) -> None:
     sent = packet(ip(H1, H2), udp(4000, 5000), PAYLOAD)
     expected = packet(ip(H1, H2, hop_limit=63), udp(4000, 5000), PAYLOAD)
     check(through(net, sent), bytes(expected))
+
+
+# ---- IOAM and path tracing ------------------------------------------------------------------
+
+
+def begin(net: Chain, file: str, function: str, far: str, **settings: str) -> None:
+    """Put a function on the route to h2, for packets whose first segment is of h2's network."""
+    r1 = net.lab.name("r1")
+    path, prefix = STDLIB / f"{file}.nf", "fd00:2::/64"
+    deploy(Request(path, prefix, "eth1", function=function, netns=r1, settings=settings))
+    net.lab.address("h2", "eth0", f"{far}/64")
+
+
+def tlvs_of(got: bytes | None) -> list[bytes]:
+    assert got is not None
+    header = decode(got).srh
+    assert header is not None
+    well_formed(got)
+    return [bytes(t.encode()) for t in header.tlvs]
+
+
+def test_ioam_begin(net: Chain) -> None:
+    """Packets are numbered from 0 and stamped."""
+    sink = "fd00:2::a"
+    begin(net, "ioam", "ioam_begin", sink, domain_end=sink, namespace="7")
+    numbers = []
+    for _ in range(3):
+        before = time.clock_gettime_ns(TAI)
+        data = tlvs_of(through(net, packet(ip(H1, H2), udp(1, 2), PAYLOAD)))[0]
+        assert data[:8] == bytes([252, 22, 3, 0, 0, 7, 0xB0, 0])
+        numbers.append(int.from_bytes(data[8:16], "big"))
+        assert before <= from_ptp(data[16:24]) <= time.clock_gettime_ns(TAI)
+    assert sorted(numbers) == numbers
+
+
+def ioam(sequence: int, namespace: int = 1) -> AnyTLV:
+    head = bytes([3, 0]) + namespace.to_bytes(2, "big") + bytes([0xB0, 0])
+    return tlv(252, head + sequence.to_bytes(8, "big") + ptp(time.clock_gettime_ns(TAI)))
+
+
+def test_ioam_end(net: Chain) -> None:
+    """Lost packets are counted; those of another domain go on as they are."""
+    put(net, "ioam_end", "ioam")
+    for sequence in (0, 1, 4, 5):
+        got = through(net, outer([ioam(sequence)]))
+        check(got, bytes(packet(ip("fd00:9::9", H2, hop_limit=6), udp(4000, 5000), PAYLOAD)))
+    seen = events(net, "ioam_end", 4)
+    assert [e["sequence"] for e in seen] == [0, 1, 4, 5]
+    assert all(isinstance(e["delay"], int) and 0 < e["delay"] < 10**9 for e in seen)
+    _, (state,) = entries("ioam_end", "state", None)
+    assert state.rows == ({"expected": 6, "lost": 2},)
+    other = ioam(9, namespace=2)
+    check(through(net, query([other])), answer([other]))
+
+
+def test_path_tracing(net: Chain) -> None:
+    sink = "fd00:2::b"
+    begin(net, "path_tracing", "path_source", sink, sink=sink, session="9", interface="0xabc")
+    got = through(net, packet(ip(H1, H2), udp(1, 2), PAYLOAD))
+    data = tlvs_of(got)[0]
+    assert data[:4] == bytes([253, 14, 0xAB, 0xC0])
+    assert data[12:14] == bytes([0, 9])
+
+
+def test_path_sink(net: Chain) -> None:
+    """The collector gets the probe as it is, and nobody else."""
+    put(net, "path_sink", "path_tracing")
+    stamp = ptp(1_700_000_000_000_000_001)
+    probe = tlv(253, bytes([0xAB, 0xC0]) + stamp + bytes([0, 9, 0, 3]))
+    sent = query([probe])
+    assert through(net, sent) is None
+    with open_store(shared=True) as store:
+        record = store.read(net.lab.name("r1"), "path_sink")
+    assert record is not None
+    with events_map(record) as ring:
+        (event,) = read_events(ring, record.manifest, count=1, timeout=1)
+    assert event.fields["session"] == 9
+    assert event.fields["sequence"] == 3
+    assert event.fields["sent"] == 1_700_000_000_000_000_001
+    assert event.length == len(bytes(sent))
+    advanced = decode(event.packet).srh  # the kernel has advanced it before
+    assert advanced is not None
+    assert advanced.segments_left == 0
+    assert event.packet[-len(PAYLOAD) :] == PAYLOAD
+    check(through(net, query([OTHER])), answer([OTHER]))
+
+
+def test_declared_tlvs_are_of_the_sizes_that_their_documents_say() -> None:
+    sizes = {"DM": 48, "URO": 20}
+    text = (STDLIB / "tlvs.nf").read_text()
+    for name, size in re.findall(r"tlv (\w+) = \d+ {.*?(\d+) bytes\n", text):
+        sizes[name] = int(size)
+    assert len(sizes) == 7
+    for module, names in {"tlvs": "INGRESS EGRESS OPAQUE HMAC NSH", "dm": "DM URO"}.items():
+        for name in names.split():
+            assert declared(module)[name] == sizes[name]
+
+
+def declared(module: str) -> dict[str, int]:
+    """The sizes of a library file's TLVs, with type and length."""
+    diagnostics = Diagnostics()
+    path = STDLIB / f"{module}.nf"
+    file = parse(Source.read(path), diagnostics)
+    scope = declare([file], diagnostics)
+    diagnostics.check()
+    return {tlv.name: tlv.size for tlv in scope.tlvs.values()}

@@ -216,4 +216,9 @@ def router() -> Iterator[Place]:
 def _noise(packet: bytes) -> bool:
     """What the kernel says by itself, multicast and link-local; and what is cut off within its
     header, as Linux forwards it after decap (the oracle is unsure of it)."""
-    return len(packet) < 40 or packet[24] == 0xFF or packet[8] == 0xFE or packet[24] == 0xFE
+    link_local, to_all_on_link = b"\xfe\x80", b"\xff\x02"
+    return (
+        len(packet) < 40
+        or packet[8:10] == link_local
+        or packet[24:26] in (link_local, to_all_on_link)
+    )
