@@ -18,6 +18,7 @@ def _initialize() -> None:
     # LLVM would end the process where a function needs more stack than Linux has; we look at
     # what came out instead, and say so at the function's place in the source.
     llvm.set_option("nfc", "-bpf-stack-size=65536")
+    llvm.set_option("nfc", "-disable-block-placement")
 
 
 def llvm_version() -> str:

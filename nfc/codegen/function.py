@@ -15,12 +15,12 @@ from typing import Any
 from llvmlite import ir
 
 from nfc.codegen import helpers as h
+from nfc.codegen.conditions import STATE, branch, evaluator, reach
 from nfc.codegen.debuginfo import DebugInfo
 from nfc.codegen.edits import emit_count, emit_event, emit_set_meta, emit_store
 from nfc.codegen.memory import key_size, packets_at
 from nfc.codegen.rebuild import emit_rebuild, forget
 from nfc.codegen.srh import (
-    IPV6_HEADER,
     MAX_OFFSET,
     MAX_SRH_START,
     SRH_FIXED,
@@ -35,10 +35,6 @@ from nfc.codegen.tables import (
     emit_delete,
     emit_put,
     emit_set_member,
-    is_there,
-    look_up,
-    read_member,
-    state_pointer,
 )
 from nfc.codegen.target import Target
 from nfc.codegen.upper import Copy, find_upper
@@ -47,11 +43,8 @@ from nfc.codegen.values import (
     I32,
     I64,
     PTR,
-    Computed,
     Evaluator,
     at,
-    load_bits,
-    load_member,
     load_raw,
     number,
 )
@@ -65,7 +58,6 @@ from nfc.sema.headers import HMAC_FLAG, UPPER
 I1 = ir.IntType(1)
 # offsets in struct __sk_buff, uapi/linux/bpf.h
 SKB_DATA, SKB_DATA_END = 76, 80
-_STATE = ("state", "state_per_cpu")
 
 
 @dataclass
@@ -239,7 +231,7 @@ class FunctionEmitter:
         self._prepare(guard, packet)
         if rule.guard is not None:
             matched, following = self.block(f"rule{rule.counter}"), self.block("next")
-            self._branch(rule.guard, matched, following, packet)
+            branch(self, rule.guard, matched, following, packet)
             self.b.position_at_end(matched)
         self.count(rule.counter)
         with self._own_stack():
@@ -355,188 +347,9 @@ class FunctionEmitter:
         offset = self.b.mul(active, number(self.plan.params_size))
         return at(self.b, at(self.b, base, offset), PARAMS_ACTIVE_SIZE)
 
-    # ---- guards -----------------------------------------------------------------------------
-
-    def _branch(
-        self, value: v.Value, yes: ir.Block, no: ir.Block, packet: Packet, want: bool = True
-    ) -> None:
-        """Go to `yes` if the condition is what is wanted, else to `no`: so too where a test reads
-        what is not there, whichever way it stands under `not`. What was reached on the way to
-        `yes` stays in `packet.pointers`."""
-        match value:
-            case v.Logic(op, left, right):
-                between = self.block(op)
-                if (op == "and") == want:
-                    self._branch(left, between, no, packet, want)
-                    self.b.position_at_end(between)
-                    self._branch(right, yes, no, packet, want)
-                    return
-                outside = dict(packet.pointers)
-                self._branch(left, yes, between, packet, want)
-                packet.pointers = dict(outside)
-                self.b.position_at_end(between)
-                self._branch(right, yes, no, packet, want)
-                packet.pointers = outside
-            case v.Not(inner):
-                self._branch(inner, yes, no, packet, not want)
-            case v.Found(slot):
-                assert packet.tlvs is not None
-                outside = dict(packet.pointers)
-                self._tlv_pointer(packet, slot, packet.tlvs.slots[slot], no if want else yes)
-                self.b.branch(yes if want else no)
-                if not want:
-                    packet.pointers = outside
-            case v.Lookup(slot, key):
-                outside = dict(packet.pointers)
-                for part in key.parts:
-                    self._reach_all(part.value, packet, no)
-                pointer = look_up(self, key, packet)
-                self.b.cbranch(is_there(self, pointer), *((yes, no) if want else (no, yes)))
-                packet.pointers[v.Region("entry", slot)] = pointer
-                if not want:
-                    packet.pointers = outside
-            case v.Every(site, of):
-                self._reach_all(of, packet, no)
-                count = self.evaluator(packet).narrow(of)
-                self._every(site, count, *((yes, no) if want else (no, yes)))
-            case v.Sample(of):
-                self._reach_all(of, packet, no)
-                count = self.evaluator(packet).narrow(of)
-                self._sample(count, *((yes, no) if want else (no, yes)))
-            case _:
-                self._reach_all(value, packet, no)
-                flag = self.evaluator(packet).flag(value)
-                self.b.cbranch(flag, *((yes, no) if want else (no, yes)))
-
-    def _reach_all(self, value: v.Value, packet: Packet, otherwise: ir.Block) -> None:
-        """Make all that a value reads readable, or go to `otherwise`."""
-        for region in regions(v.walk(value)):
-            self._reach(region, packet, otherwise)
-
-    def _sample(self, count: ir.Value, yes: ir.Block, no: ir.Block) -> None:
-        """Draw; random / 2^32 < 1 / count, without a division."""
-        wanted = self.block("sample")
-        self.b.cbranch(self.b.icmp_unsigned("!=", count, number(0)), wanted, no)
-        self.b.position_at_end(wanted)
-        random = self.b.and_(self.call(h.PRANDOM), number(0xFFFF_FFFF))
-        high = self.b.lshr(self.b.mul(random, count), number(32))
-        self.b.cbranch(self.b.icmp_unsigned("==", high, number(0)), yes, no)
-
-    def _every(self, site: int, of: ir.Value, yes: ir.Block, no: ir.Block) -> None:
-        """Count the packet; the count's own cell is this CPU's, so nothing is lost."""
-        wanted, reached = self.block("every"), self.block("every.reached")
-        self.b.cbranch(self.b.icmp_unsigned("!=", of, number(0)), wanted, no)
-        self.b.position_at_end(wanted)
-        cell = at(self.b, self.stats, self.plan.site_counter(site) * 8)
-        count = self.b.add(self.b.load(cell, align=8, typ=I64), number(1))
-        self.b.store(count, cell, align=8)
-        # From 0 again at each N-th: N may be changed meanwhile.
-        self.b.cbranch(self.b.icmp_unsigned(">=", count, of), reached, no)
-        self.b.position_at_end(reached)
-        self.b.store(number(0), cell, align=8)
-        self.b.branch(yes)
-
-    def _reach(self, region: v.Region, packet: Packet, otherwise: ir.Block) -> None:
-        """Make a region readable, or go to `otherwise`."""
-        if region in packet.pointers:
-            return
-        if region.kind in _STATE:
-            packet.pointers[region] = state_pointer(self, region, otherwise)
-            return
-        good = self.block(f"{region}.ok")
-        if region == v.IP:
-            fits = self.b.icmp_unsigned("<=", at(self.b, packet.data, IPV6_HEADER), packet.end)
-            self.b.cbranch(fits, good, otherwise)
-            packet.pointers[region] = packet.data
-        elif region == v.SRH:
-            assert packet.srh is not None
-            self.b.cbranch(packet.srh.found, good, otherwise)
-            packet.pointers[region] = packet.srh.pointer
-        elif region.kind in UPPER:
-            self.b.cbranch(packet.upper[region.kind].found, good, otherwise)
-            packet.pointers[region] = packet.upper[region.kind].pointer
-        else:
-            assert region.kind == "segment" and packet.srh is not None
-            listed, there = self.block("segment"), self.block("segment.listed")
-            self.b.cbranch(packet.srh.found, listed, otherwise)
-            self.b.position_at_end(listed)
-            last = load_raw(self.b, packet.srh.pointer, 4, 1)
-            inside = self.b.icmp_unsigned("<=", number(region.slot), last)
-            self.b.cbranch(inside, there, otherwise)
-            self.b.position_at_end(there)
-            pointer = at(self.b, packet.srh.pointer, 8 + 16 * region.slot)
-            fits = self.b.icmp_unsigned("<=", at(self.b, pointer, 16), packet.end)
-            self.b.cbranch(fits, good, otherwise)
-            packet.pointers[region] = pointer
-        self.b.position_at_end(good)
-
-    def _tlv_pointer(
-        self, packet: Packet, slot: int, offset: ir.Value, otherwise: ir.Block
-    ) -> None:
-        region = v.Region("tlv", slot)
-        if region in packet.pointers:
-            return
-        there, near, good = self.block("tlv.there"), self.block("tlv.near"), self.block("tlv.ok")
-        self.b.cbranch(self.b.icmp_unsigned("!=", offset, number(0)), there, otherwise)
-        self.b.position_at_end(there)
-        small = self.b.icmp_unsigned("<=", offset, number(MAX_OFFSET))
-        self.b.cbranch(small, near, otherwise)
-        self.b.position_at_end(near)
-        pointer = in_packet(self.b, packet.data, offset)
-        size = self.plan.searches[slot].size
-        fits = self.b.icmp_unsigned("<=", at(self.b, pointer, size), packet.end)
-        self.b.cbranch(fits, good, otherwise)
-        self.b.position_at_end(good)
-        packet.pointers[region] = pointer
-
     def evaluator(self, packet: Packet) -> Evaluator:
         """Computes values from what is known of the packet here."""
-
-        def leaf(value: v.Value) -> Computed:
-            match value:
-                case v.Load(bits, region, bit):
-                    pointer, copied = packet.pointers[region], region.kind in UPPER
-                    return load_bits(self.b, pointer, bit, bits, aligned=copied)
-                case v.Param(bits, offset, _, raw):
-                    size = bits // 8 if raw else next(s for s in (1, 2, 4, 8) if bits <= s * 8)
-                    return load_member(self.b, packet.params, offset, size, bits, raw=raw)
-                case v.Member(_, region):
-                    return read_member(self, value, packet.pointers[region])
-                case v.Lookup(_, key):
-                    pointer = look_up(self, key, packet)
-                    return self.b.zext(is_there(self, pointer), I64)
-                case v.Clock():
-                    return packet.clock
-                case v.Meta(name, offset):
-                    return self._meta(name, offset)
-                case v.Found(slot):
-                    assert packet.tlvs is not None
-                    there = self.b.icmp_unsigned("!=", packet.tlvs.slots[slot], number(0))
-                    return self.b.zext(there, I64)
-                case v.Sample() | v.Every():
-                    return self._drawn(value, packet)
-            raise TypeError(type(value).__name__)
-
-        return Evaluator(self.b, leaf)
-
-    def _drawn(self, value: v.Value, packet: Packet) -> ir.Value:
-        """What `_branch` decides, as a number."""
-        yes, no, done = (self.block(f"drawn.{name}") for name in ("yes", "no", "done"))
-        self._branch(value, yes, no, packet)
-        for block in (yes, no):
-            self.b.position_at_end(block)
-            self.b.branch(done)
-        self.b.position_at_end(done)
-        result = self.b.phi(I64, "drawn")
-        result.add_incoming(number(1), yes)
-        result.add_incoming(number(0), no)
-        return result
-
-    def _meta(self, name: str, offset: int | None) -> ir.Value:
-        if offset is not None:
-            return self.b.zext(self.b.load(at(self.b, self.context, offset), align=4, typ=I32), I64)
-        result = self.call(h.CPU_ID) if name == "cpu" else self.call(h.HASH, self.context)
-        return self.b.and_(result, number(0xFFFF_FFFF))
+        return evaluator(self, packet)
 
     # ---- bodies -----------------------------------------------------------------------------
 
@@ -603,11 +416,11 @@ class FunctionEmitter:
             return
         bad = self.block("unreadable")
         here = self.b.block
-        self._reach(region, packet, bad)
+        reach(self, region, packet, bad)
         good = self.b.block
         assert good is not here
         self.b.position_at_end(bad)
-        if region.kind not in _STATE:  # which is always there
+        if region.kind not in STATE:  # which is always there
             self.count(self.plan.error_counter("header_unreadable"))
         self.b.ret(I32(BPF_DROP))
         self.b.position_at_end(good)

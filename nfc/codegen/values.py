@@ -37,6 +37,16 @@ def number(value: int) -> ir.Constant:
     return ir.Constant(I64, value & ((1 << 64) - 1))
 
 
+def some(builder: ir.IRBuilder, size: ir.Value) -> ir.Value:
+    """Whether a number of bytes is not zero; it must be below 2^63.
+
+    A signed comparison: verifiers before 6.8 learn nothing from "not equal to zero"
+    (d028f87517d6), which is what LLVM makes of an unsigned one, and then refuse the number as
+    the size that a helper asks for.
+    """
+    return builder.icmp_signed(">", size, number(0))
+
+
 def wide_constant(value: int, size: int = 16) -> Wide:
     """A known value of `size` bytes."""
     data = value.to_bytes(size, "big")
