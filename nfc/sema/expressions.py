@@ -9,6 +9,15 @@ from nfc.sema.constants import fold
 from nfc.sema.headers import HEADERS, MAX_SEGMENT_INDEX, META, META_NAME, SEGMENT_LIST
 from nfc.sema.hooks import Hook
 from nfc.sema.inplace import MAX_NESTING, MAX_VALUES, measure
+from nfc.sema.kinds import (
+    a_kind,
+    arith_type,
+    article,
+    beside,
+    example,
+    fields_hint,
+    is_literal,
+)
 from nfc.sema.scope import Scope
 from nfc.syntax import tree
 from nfc.syntax.diagnostics import nearest
@@ -66,7 +75,7 @@ class Checker:
                 if value is not None and not isinstance(value.type, types.Bool):
                     self._error(
                         expr.span,
-                        f"a condition is needed here, this is {_a(value)}",
+                        f"a condition is needed here, this is {a_kind(value)}",
                         "compare it, for example with '!= 0'",
                     )
                     return None
@@ -164,7 +173,7 @@ class Checker:
             return None
         if name in self.bound:
             self._error(
-                span, f"'{name}' is a TLV; name one of its fields", _example(name, self.bound[name])
+                span, f"'{name}' is a TLV; name one of its fields", example(name, self.bound[name])
             )
             return None
         if scope.excused(name):
@@ -203,7 +212,7 @@ class Checker:
             meta = META.get(name)
             if meta is None:
                 self._error(
-                    expr.name.span, f"packet has no field '{name}'", _fields_hint(name, META)
+                    expr.name.span, f"packet has no field '{name}'", fields_hint(name, META)
                 )
                 return None
             if not self._known_later(expr.span):
@@ -222,7 +231,7 @@ class Checker:
                 self._error(
                     expr.name.span,
                     f"{base} has no field '{name}'",
-                    _fields_hint(name, HEADERS[base]),
+                    fields_hint(name, HEADERS[base]),
                 )
                 return None
             if not self._known_later(expr.span):
@@ -285,7 +294,7 @@ class Checker:
         if found is None:
             names = {f.name: f for f in tlv.fields if f.name}
             self._error(
-                name.span, f"{tlv.name} has no field '{name.text}'", _fields_hint(name.text, names)
+                name.span, f"{tlv.name} has no field '{name.text}'", fields_hint(name.text, names)
             )
         return found
 
@@ -437,11 +446,11 @@ class Checker:
         left, right = self._pair(expr.op, expr.left, expr.right)
         if left is None or right is None:
             return None
-        type_ = _arith_type(expr.op, left.type, right.type)
+        type_ = arith_type(expr.op, left.type, right.type)
         if type_ is None:
             self._error(
                 expr.span,
-                f"'{expr.op}' does not work on {_a(left)} and {_a(right)}",
+                f"'{expr.op}' does not work on {a_kind(left)} and {a_kind(right)}",
                 "what works: timestamp - timestamp, timestamp + duration, duration * number"
                 if {type(left.type), type(right.type)} & {types.Timestamp, types.Duration}
                 else None,
@@ -475,7 +484,7 @@ class Checker:
         if not same:
             self._error(
                 expr.span,
-                f"{_a(left)} cannot be compared with {_a(right)}",
+                f"{a_kind(left)} cannot be compared with {a_kind(right)}",
                 "how long ago a time was: now() - time"
                 if {type(left.type), type(right.type)} == {types.Timestamp, types.Duration}
                 else None,
@@ -491,7 +500,7 @@ class Checker:
         if expr.op in _ORDER and isinstance(left.type, types.Ipv6 | types.Bytes | types.Bool):
             self._error(
                 expr.span,
-                f"{_a(left)} has no order",
+                f"{a_kind(left)} has no order",
                 "use == or !=, or 'in' with a prefix" if left.type.bits > 1 else None,
             )
             return None
@@ -519,11 +528,11 @@ class Checker:
     ) -> tuple[typed.Expr | None, typed.Expr | None]:
         """Both sides; a literal on one side takes the other side's type. What the whole is for
         does not matter to them: it is held against that when it is computed."""
-        if _is_literal(left) and not _is_literal(right):
+        if is_literal(left) and not is_literal(right):
             b = self.infer(right, None)
-            return self.infer(left, _beside(b, op)), b
+            return self.infer(left, beside(b, op)), b
         a = self.infer(left, None)
-        return a, self.infer(right, _beside(a, op))
+        return a, self.infer(right, beside(a, op))
 
     # ---- conversion -------------------------------------------------------------------------
 
@@ -548,63 +557,8 @@ class Checker:
             and have.bits <= wanted.bits
         ):
             return value
-        self._error(value.span, f"{_article(wanted)} is needed here, this is {_a(value)}")
+        self._error(value.span, f"{article(wanted)} is needed here, this is {a_kind(value)}")
         return None
 
     def _error(self, span: Span, message: str, hint: str | None = None) -> None:
         self.scope.diagnostics.error(span, message, hint)
-
-
-def _fields_hint(name: str, fields: object) -> str:
-    names = list(fields) if isinstance(fields, dict) else []
-    return nearest(name, names) or f"its fields: {', '.join(names)}"
-
-
-def _example(name: str, tlv: typed.Tlv) -> str | None:
-    first = next((f.name for f in tlv.fields if f.name), None)
-    return f"{name}.{first}" if first else None
-
-
-def _article(type_: types.Type) -> str:
-    return f"{'an' if isinstance(type_, types.Ipv6) else 'a'} {type_}"
-
-
-def _a(value: typed.Expr) -> str:
-    """What kind of value this is, for a message."""
-    if isinstance(value, typed.Const) and isinstance(value.type, types.Int):
-        return "a number"
-    return _article(value.type)
-
-
-def _beside(other: typed.Expr | None, op: str) -> types.Type | None:
-    """The type of a literal beside `other`: its type, except that times are multiplied and
-    divided by plain numbers."""
-    if other is None or isinstance(other.type, types.Int) or op in ("*", "/"):
-        return None
-    return other.type
-
-
-def _is_literal(expr: tree.Expr) -> bool:
-    return isinstance(expr, tree.Integer | tree.Name)
-
-
-def _arith_type(op: str, left: types.Type, right: types.Type) -> types.Type | None:
-    """The type of `left op right`, or None where it has no meaning."""
-    match left, right:
-        case types.Int(a), types.Int(b):
-            return types.Int(a) if op in ("<<", ">>") else types.Int(max(a, b))
-        case types.Timestamp(), types.Timestamp() if op == "-":
-            return types.Duration()
-        case types.Timestamp(), types.Duration() if op in ("+", "-"):
-            return types.Timestamp()
-        case types.Duration(), types.Timestamp() if op == "+":
-            return types.Timestamp()
-        case types.Duration(), types.Duration() if op in ("+", "-", "%"):
-            return types.Duration()
-        case types.Duration(), types.Duration() if op == "/":
-            return types.Int(64)
-        case types.Duration(), types.Int() if op in ("*", "/"):
-            return types.Duration()
-        case types.Int(), types.Duration() if op == "*":
-            return types.Duration()
-    return None

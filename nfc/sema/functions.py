@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from nfc.sema import tables, typed, types
+from nfc.sema.built import no_tlv, not_hmac, tlv_value
 from nfc.sema.expressions import Checker
 from nfc.sema.fields import assignments, once
-from nfc.sema.headers import HEADERS, HMAC_FLAG, HMAC_TLV, META, META_NAME, HeaderField
+from nfc.sema.headers import HEADERS, HMAC_FLAG, META, META_NAME, HeaderField
 from nfc.sema.hooks import HOOKS, VERDICTS, Hook
 from nfc.sema.scope import Scope
+from nfc.sema.verdicts import check_verdict
 from nfc.syntax import tree
 from nfc.syntax.diagnostics import nearest
 from nfc.syntax.source import Span
 
-# linux/rtnetlink.h, RT_TABLE_*
-TABLES = {"default": 253, "main": 254, "local": 255}
 HMAC = "hmac"  # remove hmac
-MAX_SEGMENTS = 16
 MAX_ADDED_SIZE = 272  # bytes of TLVs that a rule builds: the largest one, and some
-MAX_XMIT_SIZE = 208  # bytes of SRH: 256 of headers (LWT_BPF_MAX_HEADROOM), 40 are the IPv6 one's
-MAX_ENCAP_SIZE = 320  # bytes of SRH to push: it is made on the 512-byte stack
 
 
 def check_function(item: tree.Function, scope: Scope) -> typed.Function | None:
@@ -92,7 +89,7 @@ def _rule(rule: tree.Rule, checker: Checker, hook: Hook, scope: Scope) -> typed.
         return None
     for extra in verdicts[1:]:
         scope.diagnostics.error(extra.span, "a rule has one verdict; this is a second one")
-    verdict = _verdict(verdicts[0], checker, hook, scope)
+    verdict = check_verdict(verdicts[0], checker, hook, scope)
     _check_built(rule, edits, scope)
     if isinstance(verdict, typed.Drop):
         for edit in edits:
@@ -191,7 +188,7 @@ def _edit(
         case tree.RemoveAll(span, name):
             tlv = scope.tlvs.get(name.text)
             if tlv is None:
-                _no_tlv(name, scope)
+                no_tlv(name, scope)
                 return None
             if not _fate(tlv, span, "remove all", scope, seen):
                 return None
@@ -209,15 +206,6 @@ def _fate(tlv: typed.Tlv, span: Span, what: str, scope: Scope, seen: dict[object
             return False
     seen["tlv", tlv.name, None if what == "remove all" else tlv.index, None] = span.line
     return True
-
-
-def _no_tlv(name: tree.Ident, scope: Scope) -> None:
-    if not scope.excused(name.text):
-        scope.diagnostics.error(
-            name.span,
-            f"there is no TLV '{name.text}'",
-            nearest(name.text, scope.tlvs) or "declare it with tlv, or use a file that does",
-        )
 
 
 def _set_meta(
@@ -270,18 +258,6 @@ def _apart_from_flags(statement: tree.Remove, scope: Scope, seen: dict[object, i
     return True
 
 
-def _not_hmac(tlv: typed.Tlv, span: Span, scope: Scope) -> bool:
-    """An HMAC can be matched, but a program can neither make one nor change one."""
-    if tlv.number != HMAC_TLV:
-        return True
-    scope.diagnostics.error(
-        span,
-        f"{tlv.name} is the HMAC TLV (type {HMAC_TLV}), which a program cannot compute",
-        "it can be matched, and srh.hmac says whether the packet has one",
-    )
-    return False
-
-
 def _apart(statement: tree.Set, field: HeaderField, scope: Scope, seen: dict[object, int]) -> bool:
     """Whether no other field that shares bits with this one is set in the rule."""
     for other, line in seen.items():
@@ -332,7 +308,7 @@ def _set(
     else:
         tlv = checker.tlv(place.base)
         target = checker.tlv_field(tlv, place.name) if tlv else None
-        if tlv is None or target is None or not _not_hmac(tlv, statement.span, scope):
+        if tlv is None or target is None or not not_hmac(tlv, statement.span, scope):
             return None
         key = ("tlv", tlv.name, tlv.index, target.name)
         gone = [("tlv", tlv.name, index, None) for index in (tlv.index, None)]
@@ -409,126 +385,3 @@ def _emit(statement: tree.Emit, checker: Checker, scope: Scope) -> typed.Emit | 
     if any(v is None for v in values):
         return None
     return typed.Emit(statement.span, event, tuple(v for v in values if v is not None))
-
-
-def tlv_value(item: tree.TlvValue, checker: Checker, scope: Scope) -> typed.TlvValue | None:
-    """A TLV to be built, with its defaults filled in, or None after an error."""
-    tlv = scope.tlvs.get(item.tlv.text)
-    if tlv is None:
-        _no_tlv(item.tlv, scope)
-        return None
-    if not _not_hmac(tlv, item.span, scope):
-        return None
-    by_name = {f.name: f.type for f in tlv.fields if f.name is not None}
-    given = assignments(item.fields, by_name, tlv.name, checker, scope)
-    if len(given) < len(item.fields) or any(v is None for v in given.values()):
-        return None
-    values: list[tuple[typed.TlvField, typed.Expr]] = []
-    for field in tlv.fields:
-        value = given.get(field.name) if field.name else None
-        values.append((field, value or typed.Const(item.span, field.type, field.default)))
-    return typed.TlvValue(item.span, tlv, tuple(values))
-
-
-# ---- verdicts -------------------------------------------------------------------------------
-
-
-def _verdict(
-    verdict: tree.Verdict, checker: Checker, hook: Hook, scope: Scope
-) -> typed.Verdict | None:
-    name = type(verdict).__name__
-    if name not in hook.verdicts:
-        scope.diagnostics.error(
-            verdict.span,
-            f"'{VERDICTS[name][0]}' is not possible in {hook.label} ({hook.where})",
-            f"possible there: {', '.join(VERDICTS[v][0] for v in sorted(hook.verdicts))}",
-        )
-        return None
-    match verdict:
-        case tree.Forward(span):
-            return typed.Forward(span)
-        case tree.Drop(span):
-            return typed.Drop(span)
-        case tree.ForwardVia(span, nexthop):
-            value = checker.check(nexthop, types.Ipv6())
-            return None if value is None else typed.ForwardVia(span, value)
-        case tree.ForwardTable(span, table):
-            number = _routes(table, scope)
-            return None if number is None else typed.ForwardTable(span, number)
-        case tree.DecapTable(span, table):
-            number = _routes(table, scope)
-            return None if number is None else typed.DecapTable(span, number)
-        case tree.Encap() | tree.Insert():
-            return _encap(verdict, checker, hook, scope)
-
-
-def _routes(table: tree.Routes, scope: Scope) -> int | None:
-    if table.text in TABLES:
-        return TABLES[table.text]
-    const = scope.consts.get(table.text)
-    if const is not None and isinstance(const.type, types.Int):
-        number = const.value
-    elif table.text[0].isdigit():
-        number = int(table.text[:40], 0)
-    else:
-        scope.diagnostics.error(
-            table.span,
-            f"there is no routing table '{table.text}'",
-            nearest(table.text, [*TABLES, *scope.consts])
-            or "tables: main, local, default, a number",
-        )
-        return None
-    # The helper takes a signed int (bpf_lwt_seg6_action, net/core/filter.c).
-    if not 1 <= number < 1 << 31:
-        scope.diagnostics.error(table.span, "routing tables are numbered 1 to 2147483647")
-        return None
-    return number
-
-
-def _encap(
-    verdict: tree.Encap | tree.Insert, checker: Checker, hook: Hook, scope: Scope
-) -> typed.Encap | typed.Insert | None:
-    segments = [checker.check(s, types.Ipv6()) for s in verdict.segments]
-    tlvs = [tlv_value(t, checker, scope) for t in verdict.tlvs]
-    if any(s is None for s in segments) or any(t is None for t in tlvs):
-        return None
-    if len(segments) > MAX_SEGMENTS:
-        scope.diagnostics.error(
-            verdict.span, f"{len(segments)} segments are more than the {MAX_SEGMENTS} possible here"
-        )
-        return None
-    inserts = isinstance(verdict, tree.Insert)
-    source = None
-    if isinstance(verdict, tree.Encap):
-        if (verdict.source is None) is hook.says_source:
-            scope.diagnostics.error(
-                verdict.span if verdict.source is None else verdict.source.span,
-                f"in {hook.label} "
-                + ("say" if hook.says_source else "the kernel chooses")
-                + " the outer source address",
-                "encap segments [a, b] from fd00::1"
-                if hook.says_source
-                else "it is that of 'ip sr tunsrc set'",
-            )
-            return None
-        if verdict.source is not None:
-            source = checker.check(verdict.source, types.Ipv6())
-            if source is None:
-                return None
-    count = len(segments) + inserts  # an inserted SRH ends with the packet's destination
-    size = 8 + 16 * count + sum(t.tlv.size for t in tlvs if t is not None)
-    most = MAX_XMIT_SIZE if hook.says_source else MAX_ENCAP_SIZE
-    if size > most:
-        scope.diagnostics.error(
-            verdict.span,
-            f"this SRH takes {size} bytes; a program can build one of {most}",
-            "the kernel takes 256 bytes of headers there (Linux, LWT_BPF_MAX_HEADROOM)"
-            if hook.says_source
-            else "a BPF program has 512 bytes of stack (Linux, MAX_BPF_STACK)",
-        )
-        return None
-    listed = tuple(s for s in segments if s is not None)
-    built = tuple(t for t in tlvs if t is not None)
-    if inserts:
-        return typed.Insert(verdict.span, listed, built)
-    return typed.Encap(verdict.span, listed, built, source)
