@@ -113,7 +113,7 @@ def _taken(
             priority=meta.get("priority", context.arrival.priority),
         )
         result = _verdict(function, rule.verdict, data, done, context, router)
-        if result.fate == "error":
+        if result.fate in ("error", "unsure"):
             return result, None
         if changes.failed:
             return Result("error", errors=frozenset({"put_failed"})), changes

@@ -57,6 +57,10 @@ ROUTER = Router(
 )
 
 
+OWN = {address.packed for address in ROUTER.own}
+ICMP6 = 58  # IANA's number
+
+
 @dataclass(frozen=True)
 class Seen:
     """What came of packets: what left by which link in order, events' records, counters, tables
@@ -214,11 +218,13 @@ def router() -> Iterator[Place]:
 
 
 def _noise(packet: bytes) -> bool:
-    """What the kernel says by itself, multicast and link-local; and what is cut off within its
-    header, as Linux forwards it after decap (the oracle is unsure of it)."""
+    """What the kernel says by itself: on the link, and ICMPv6 errors (RFC 4443, section 2.1: types
+    below 128) about packets whose source lies there. And what is cut off within its header, as
+    Linux forwards it after decap (the oracle is unsure of it)."""
     link_local, to_all_on_link = b"\xfe\x80", b"\xff\x02"
     return (
         len(packet) < 40
         or packet[8:10] == link_local
         or packet[24:26] in (link_local, to_all_on_link)
+        or (packet[8:24] in OWN and packet[6] == ICMP6 and packet[40:41] < b"\x80")
     )
