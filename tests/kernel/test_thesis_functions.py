@@ -221,7 +221,8 @@ ACTIONS = {
         "push_encap_udp",
         "fd00::20",
         datagram(),
-        inside(["fc00::2", "fc00::1"], datagram()),
+        # At xmit the packet has its new hop limit already.
+        inside(["fc00::2", "fc00::1"], datagram(hop_limit=63)),
         out="eth1",
     ),
     # The thesis sends it with no segment left. Kernels since then drop such a packet before any
@@ -297,6 +298,7 @@ def egress(last: str = "dead") -> AnyTLV:
     return tlv(2, bytes.fromhex("0000fc00" + "00" * 12 + last))
 
 
+HMAC = tlv(5, bytes(38))
 OPAQUE = tlv(3, bytes(17) + b"\x42")
 INGRESS, INGRESS_2, BEEF, EGRESS = ingress("0001"), ingress("0002"), ingress("beef"), egress()
 
@@ -316,6 +318,7 @@ class TlvCase:
     sent: list[AnyTLV]
     expected: list[AnyTLV]
     segments: tuple[str, ...] = ("fc00::14",)  # behind the SID, in the order of travel
+    flags: int = 0  # of the packet that is sent; none leave
 
 
 TLVS = {
@@ -346,6 +349,16 @@ TLVS = {
         [INGRESS_2, nsh("01020304050607"), nsh("08090a0b0c0d0e"), OPAQUE, pad(2)],
         [INGRESS_2, nsh("08090a0b0c0d0e"), OPAQUE, pad(4)],
     ),
+    # The thesis has no packets for these two.
+    "del_24": TlvCase(
+        "del_24", [INGRESS_2, pad(2), nsh("0102030405"), OPAQUE, pad(2)], [INGRESS_2, OPAQUE]
+    ),
+    "del_24_hmac": TlvCase(
+        "del_24_hmac",
+        [INGRESS_2, pad(2), HMAC, nsh("0102030405")],
+        [INGRESS_2, nsh("0102030405"), pad(2)],
+        flags=8,
+    ),
 }
 
 
@@ -357,7 +370,7 @@ def test_tlv(net: Chain, case: TlvCase) -> None:
     put(net, "tlvs.nf", case.function, sid)
     sent = packet(
         ip("fc00::2", sid),
-        srh(segments, left=left, tlvs=case.sent, pad=False),
+        srh(segments, left=left, tlvs=case.sent, pad=False, flags=case.flags),
         udp(1234, 1234),
         b"",
     )

@@ -63,8 +63,8 @@ transit encap_inline_3seg at in {
     otherwise insert segments [fc00::3, fc00::2]
 }
 
-transit push_encap_udp at in {  # the thesis's stands at xmit
-    when ip.next_header == 17 { encap segments [fc00::2, fc00::1] }
+transit push_encap_udp at xmit {
+    when ip.next_header == 17 { encap segments [fc00::2, fc00::1] from fd00::41 }
     otherwise forward
 }
 

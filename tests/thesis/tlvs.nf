@@ -67,3 +67,18 @@ endpoint del_20 {
     }
     otherwise drop
 }
+
+endpoint del_24 {
+    when srh has INGRESS and srh has NSH as nsh {
+        remove nsh
+        forward
+    }
+    otherwise drop
+}
+
+endpoint del_24_hmac {
+    otherwise {
+        remove hmac
+        forward
+    }
+}
