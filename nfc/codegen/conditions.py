@@ -201,25 +201,9 @@ def evaluator(f: FunctionEmitter, packet: Packet) -> Evaluator:
                 assert packet.tlvs is not None
                 there = f.b.icmp_unsigned("!=", packet.tlvs.slots[slot], number(0))
                 return f.b.zext(there, I64)
-            case v.Sample() | v.Every():
-                return _drawn(f, value, packet)
         raise TypeError(type(value).__name__)
 
     return Evaluator(f.b, leaf)
-
-
-def _drawn(f: FunctionEmitter, value: v.Value, packet: Packet) -> ir.Value:
-    """What `_branch` decides, as a number."""
-    yes, no, done = (f.block(f"drawn.{name}") for name in ("yes", "no", "done"))
-    branch(f, value, yes, no, packet)
-    for block in (yes, no):
-        f.b.position_at_end(block)
-        f.b.branch(done)
-    f.b.position_at_end(done)
-    result = f.b.phi(I64, "drawn")
-    result.add_incoming(number(1), yes)
-    result.add_incoming(number(0), no)
-    return result
 
 
 def _meta(f: FunctionEmitter, name: str, offset: int | None) -> ir.Value:

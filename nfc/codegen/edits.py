@@ -12,7 +12,7 @@ from llvmlite import ir
 
 from nfc.codegen import helpers as h
 from nfc.codegen.buffers import fill, store_placed, store_raw, zero_gaps
-from nfc.codegen.values import I32, I64, at, number, some
+from nfc.codegen.values import I32, I64, at, counted, number
 from nfc.plan import plan as p
 from nfc.plan import values as v
 
@@ -83,10 +83,11 @@ def _copy_packet(f: FunctionEmitter, buffer: ir.Value, edit: p.Emit) -> ir.Value
     wanted, there, short = (f.block(f"packet.{n}") for n in ("copy", "copied", "none"))
     longer = b.icmp_unsigned(">", length, number(edit.packet_bytes))
     most = b.select(longer, number(edit.packet_bytes), length)
-    b.cbranch(some(b, most), wanted, short)
+    b.cbranch(b.icmp_unsigned("!=", most, number(0)), wanted, short)
     b.position_at_end(wanted)
     to = at(b, buffer, start + 8)
-    result = f.call(h.LOAD_BYTES, f.context, number(0), to, most)
+    bound = 1 << (edit.packet_bytes - 1).bit_length()
+    result = f.call(h.LOAD_BYTES, f.context, number(0), to, counted(b, most, bound))
     failed = b.icmp_signed("<", result, number(0))
     b.cbranch(failed, short, there)
     b.position_at_end(short)

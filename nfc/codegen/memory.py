@@ -31,7 +31,7 @@ def packets_size(plan: p.Plan) -> int:
 
 def _sizes(rule: p.Rule) -> list[int]:
     emits = [e for e in rule.edits if isinstance(e, p.Emit) and e.packet_bytes]
-    return [-(-(e.size + 8 + e.packet_bytes) // 8) * 8 for e in emits]
+    XX
 
 
 def key_size(plan: p.Plan) -> int:

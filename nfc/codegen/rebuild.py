@@ -19,7 +19,7 @@ from llvmlite import ir
 from nfc.codegen import helpers as h
 from nfc.codegen.buffers import fill, store_raw
 from nfc.codegen.srh import MAX_OFFSET, PADN, in_packet
-from nfc.codegen.values import I32, I64, PTR, at, chunks, load_raw, number, some
+from nfc.codegen.values import I32, I64, PTR, at, chunks, counted, load_raw, number
 from nfc.plan.plan import Block, Point, Rebuild
 
 if TYPE_CHECKING:
@@ -134,11 +134,11 @@ class _Rebuild:
             store_raw(b, target, i, 1, number(0), 1)
         total = b.add(out, pad)
         self._resize(b.add(self.srh.tlvs, total))
-        any_, done = f.block("some"), f.block("written")
-        b.cbranch(some(b, total), any_, done)
-        b.position_at_end(any_)
+        some, done = f.block("some"), f.block("written")
+        b.cbranch(b.icmp_unsigned("!=", total, number(0)), some, done)
+        b.position_at_end(some)
         f.fail_unless(f.b.icmp_unsigned("<=", total, number(MAX_EXTENSION)), "srh_full")
-        self._write(self.srh.tlvs, at(b, self.memory, BYTES), total)
+        self._write(self.srh.tlvs, at(b, self.memory, BYTES), counted(b, total, MAX_RUN + 1))
         b.branch(done)
         b.position_at_end(done)
 
@@ -219,12 +219,14 @@ class _Rebuild:
         f, b = self.f, self.f.b
         begin = self._get(RUN)
         length = b.sub(upto, begin)
+        some, done = f.block("run"), f.block("ran")
+        b.cbranch(b.icmp_unsigned("!=", length, number(0)), some, done)
+        b.position_at_end(some)
         f.fail_unless(b.icmp_unsigned("<=", length, number(MAX_RUN)), "srh_full")
-        run, done = f.block("run"), f.block("ran")
-        b.cbranch(some(b, length), run, done)
-        b.position_at_end(run)
         out = self._get(OUT)
-        result = f.call(h.LOAD_BYTES, f.context, begin, self._target(out), length)
+        target = self._target(out)
+        bytes_ = counted(b, length, MAX_RUN + 1)
+        result = f.call(h.LOAD_BYTES, f.context, begin, target, bytes_)
         f.succeeded(result, "srh_resize_failed")
         self._set(OUT, b.add(out, length))
         b.branch(done)

@@ -37,14 +37,16 @@ def number(value: int) -> ir.Constant:
     return ir.Constant(I64, value & ((1 << 64) - 1))
 
 
-def some(builder: ir.IRBuilder, size: ir.Value) -> ir.Value:
-    """Whether a number of bytes is not zero; it must be below 2^63.
+def counted(builder: ir.IRBuilder, size: ir.Value, most: int) -> ir.Value:
+    """The same number of bytes, from 1 to `most` (a power of two), as helpers take it.
 
-    A signed comparison: verifiers before 6.8 learn nothing from "not equal to zero"
-    (d028f87517d6), which is what LLVM makes of an unsigned one, and then refuse the number as
-    the size that a helper asks for.
+    What it does changes nothing: it tells the verifier the bounds right where they are asked
+    for. What comparisons said before is lost on it where LLVM has the number in memory
+    meanwhile, and from "not zero" a verifier before 6.8 learns nothing (d028f87517d6).
     """
-    return builder.icmp_signed(">", size, number(0))
+    assert most & (most - 1) == 0
+    less = builder.and_(builder.sub(size, number(1)), number(most - 1))
+    return builder.add(less, number(1))
 
 
 def wide_constant(value: int, size: int = 16) -> Wide:

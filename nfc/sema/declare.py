@@ -108,7 +108,7 @@ def check_definitions(scope: Scope) -> None:
         if wanted is not None and len(local) == len(definition.arguments):
             name = definition.name.text
             checker = Checker(scope, HOOKS["endpoint"], local=local, within=(name,))
-            checker.check(definition.value, wanted)
+            checker.definition(definition.value, wanted, draws=True)
 
 
 def _enum(item: tree.Enum, scope: Scope) -> None:

@@ -53,25 +53,28 @@ class Checker:
         value = self.infer(expr, wanted)
         return None if value is None else self._convert(value, wanted)
 
-    def condition(self, expr: tree.Expr, *, binds: bool = True) -> typed.Expr | None:
-        """A guard: `has … as` may bind where every conjunct must hold (`binds`)."""
+    def condition(
+        self, expr: tree.Expr, *, binds: bool = True, draws: bool = True
+    ) -> typed.Expr | None:
+        """A guard: `has … as` may bind where every conjunct must hold (`binds`); sample() and
+        every() may stand where it is clear how often they are asked (`draws`)."""
         match expr:
             case tree.Logic(span, op, left, right):
                 keep = binds and op == "and"
-                a = self.condition(left, binds=keep)
-                b = self.condition(right, binds=keep)
+                a = self.condition(left, binds=keep, draws=draws)
+                b = self.condition(right, binds=keep, draws=draws)
                 if a is None or b is None:
                     return None
                 return typed.Logic(span, types.Bool(), op, a, b)
             case tree.Not(span, operand):
-                inner = self.condition(operand, binds=False)
+                inner = self.condition(operand, binds=False, draws=draws)
                 return None if inner is None else typed.Not(span, types.Bool(), inner)
             case tree.Has():
                 return self._has(expr, binds)
             case tree.HasEntry():
                 return tables.has_entry(self, expr, binds)
             case _:
-                value = self.infer(expr, types.Bool())
+                value = self._test(expr) if draws else self.infer(expr, types.Bool())
                 if value is not None and not isinstance(value.type, types.Bool):
                     self._error(
                         expr.span,
@@ -80,6 +83,23 @@ class Checker:
                     )
                     return None
                 return value
+
+    def _test(self, expr: tree.Expr) -> typed.Expr | None:
+        """A condition that is one value, perhaps drawn."""
+        match expr:
+            case tree.Sample():
+                return self._sample(expr)
+            case tree.Call(function=tree.Ident(text="every")):
+                return self._every(expr)
+            case tree.Call(function=function) if function.text in self.scope.definitions:
+                return self._defined(expr, self.scope.definitions[function.text], draws=True)
+        return self.infer(expr, types.Bool())
+
+    def definition(self, value: tree.Expr, wanted: types.Type, draws: bool) -> typed.Expr | None:
+        """The value of a definition; one that is a condition may draw where its call may."""
+        if draws and isinstance(wanted, types.Bool):
+            return self.condition(value, binds=False)
+        return self.check(value, wanted)
 
     # ---- by form ----------------------------------------------------------------------------
 
@@ -103,7 +123,8 @@ class Checker:
             case tree.Call():
                 return self._call(expr)
             case tree.Sample():
-                return self._sample(expr)
+                self._drawn(expr.span, "sample(1 in n)")
+                return None
             case tree.Binary():
                 return self._binary(expr)
             case tree.Compare():
@@ -115,7 +136,7 @@ class Checker:
                     return None
                 return typed.InPrefix(span, types.Bool(), inner, address, length, width)
             case tree.Not() | tree.Logic() | tree.Has() | tree.HasEntry():
-                return self.condition(expr, binds=False)
+                return self.condition(expr, binds=False, draws=False)
 
     def _integer(self, span: Span, value: int, wanted: types.Type | None) -> typed.Expr | None:
         numeric = types.Int | types.Enum | types.Timestamp | types.Bytes
@@ -353,7 +374,8 @@ class Checker:
     def _call(self, expr: tree.Call) -> typed.Expr | None:
         name = expr.function.text
         if name == "every":
-            return self._every(expr)
+            self._drawn(expr.span, "every(n)")
+            return None
         if name in self.scope.definitions:
             return self._defined(expr, self.scope.definitions[name])
         if name != "now":
@@ -373,7 +395,16 @@ class Checker:
             return None
         return typed.Now(expr.span, types.Timestamp())
 
-    def _defined(self, expr: tree.Call, definition: tree.Define) -> typed.Expr | None:
+    def _drawn(self, span: Span, what: str) -> None:
+        self._error(
+            span,
+            f"{what} stands in a rule's condition, by itself",
+            f"when {what} and … {{ … }}",
+        )
+
+    def _defined(
+        self, expr: tree.Call, definition: tree.Define, draws: bool = False
+    ) -> typed.Expr | None:
         """What a definition stands for, with the call's arguments in it."""
         name = definition.name.text
         if name in self.within:
@@ -419,13 +450,10 @@ class Checker:
             lookups=self.lookups,
             measured=True,
         )
-        result = inside.check(definition.value, type_)
+        result = inside.definition(definition.value, type_, draws)
         return replace(result, exact=False) if isinstance(result, typed.Const) else result
 
     def _every(self, expr: tree.Call) -> typed.Expr | None:
-        if self.hook is None:
-            self._error(expr.span, "packets are not counted when the file is compiled")
-            return None
         if len(expr.arguments) != 1:
             self._error(expr.span, "every so many packets?", "every(1000)")
             return None
@@ -435,9 +463,6 @@ class Checker:
     def _sample(self, expr: tree.Sample) -> typed.Expr | None:
         if expr.count.value != 1:
             self._error(expr.count.span, "sampling takes 1 packet in so many", "sample(1 in 1000)")
-            return None
-        if self.hook is None:
-            self._error(expr.span, "a sample is not known when the file is compiled")
             return None
         of = self.check(expr.of, types.Int(32))
         return None if of is None else typed.Sample(expr.span, types.Bool(), of)

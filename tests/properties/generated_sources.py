@@ -408,7 +408,12 @@ class _Writer:
         match type_:
             case "bool":
                 options = ["false", "true", *self.typed("bool")]
-                return self.one(options) if self.maybe(60) else f"({self.test(1)})"
+                if self.maybe(60):
+                    return self.one(options)
+                mode, self.mode = self.mode, ""  # what is drawn stands in conditions only
+                text = f"({self.test(1)})"
+                self.mode = mode
+                return text
             case "ipv6":
                 return self.address()
             case "timestamp":

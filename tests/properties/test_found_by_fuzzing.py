@@ -16,11 +16,6 @@ PACKETS = range(64)
 T = "tlv A0 = 200 { f0: u8 } tlv A1 = 201 { f0: u8 } tlv A2 = 202 { f0: timestamp } "
 SHAPES = ((200, 3), (201, 3), (202, 10))
 CASES = {
-    "a sample as a value": (
-        "in",
-        "event took { rule: u8 } event e { e0: bool } transit f at in { otherwise {"
-        " emit took { rule = 0 } emit e { e0 = (sample(1 in 2)) } forward } }",
-    ),
     "what a header that is not there does under not": (
         "in",
         "transit f at in { when not (udp.dst_port == 53 or tcp.dst_port == 53) { drop }"
@@ -62,12 +57,6 @@ CASES = {
         "in",
         "table t: hash[1] { k0: u8, k1: duration } to { v0: u8 } transit f at in { otherwise {"
         " put t[ip.traffic_class, 5ns] { v0 = 1 } remove t[udp.src_port & 0xff, 5ns] forward } }",
-    ),
-    "a key that counts packets": (
-        "endpoint",
-        "table t: hash[4] { k0: bool } to { v0: u32 } endpoint f {"
-        " when t has [every(2)] as x and x.v0 > 1 { set x.v0 = x.v0 + 1 forward }"
-        " otherwise { put t[every(3)] { v0 = 5 } forward } }",
     ),
     "an HMAC behind another extension header": (
         "endpoint",
