@@ -58,10 +58,12 @@ def emit_event(f: FunctionEmitter, edit: p.Emit, packet: Packet) -> Callable[[],
         store_placed(f.b, buffer, item, evaluator)
     zero_gaps(f.b, buffer, edit.size, edit.fields, 8)
     fixed = edit.size + 8 * bool(edit.packet_bytes)
-    size = f.b.add(copied, number(fixed)) if edit.packet_bytes else number(fixed)
 
     def act() -> None:
         with f.line(edit.line):
+            size = number(fixed)
+            if edit.packet_bytes:
+                size = counted(f.b, f.b.add(copied, size), fixed + edit.packet_bytes)
             result = f.call(h.RINGBUF_OUTPUT, f.globals.events, buffer, size, number(0))
             lost, done = f.block("lost"), f.block("emitted")
             failed = f.b.icmp_signed("<", result, number(0))
@@ -86,8 +88,7 @@ def _copy_packet(f: FunctionEmitter, buffer: ir.Value, edit: p.Emit) -> ir.Value
     b.cbranch(b.icmp_unsigned("!=", most, number(0)), wanted, short)
     b.position_at_end(wanted)
     to = at(b, buffer, start + 8)
-    bound = 1 << (edit.packet_bytes - 1).bit_length()
-    result = f.call(h.LOAD_BYTES, f.context, number(0), to, counted(b, most, bound))
+    result = f.call(h.LOAD_BYTES, f.context, number(0), to, counted(b, most, edit.packet_bytes))
     failed = b.icmp_signed("<", result, number(0))
     b.cbranch(failed, short, there)
     b.position_at_end(short)

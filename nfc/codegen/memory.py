@@ -5,6 +5,7 @@ map, which holds its counters, then room to rebuild TLVs in, then events with by
 from __future__ import annotations
 
 from nfc.codegen.rebuild import BYTES, SCRATCH_SIZE
+from nfc.codegen.values import bound
 from nfc.plan import plan as p
 from nfc.plan import values as v
 from nfc.plan.uses import body_values, finds_srh, guard_values
@@ -25,13 +26,25 @@ def packets_at(plan: p.Plan) -> int:
 
 
 def packets_size(plan: p.Plan) -> int:
-    """Bytes for such events: as many as the rule has that needs most."""
-    return max((sum(_sizes(rule)) for rule in plan.rules), default=0)
+    """Bytes for such events: as many as the rule has that needs most, and behind them as many as
+    the verifier must think that the last one may have."""
+    needed = max((sum(_sizes(rule)) for rule in plan.rules), default=0)
+    emits = [e for rule in plan.rules for e in _emits(rule)]
+    return needed + max((-(-_overhang(e) // 8) * 8 for e in emits), default=0)
 
 
 def _sizes(rule: p.Rule) -> list[int]:
-    emits = [e for e in rule.edits if isinstance(e, p.Emit) and e.packet_bytes]
-    XX
+    return [-(-(e.size + 8 + e.packet_bytes) // 8) * 8 for e in _emits(rule)]
+
+
+def _emits(rule: p.Rule) -> list[p.Emit]:
+    return [e for e in rule.edits if isinstance(e, p.Emit) and e.packet_bytes]
+
+
+def _overhang(emit: p.Emit) -> int:
+    """How much less the packet's bytes, and the whole event, are than the verifier knows."""
+    whole = emit.size + 8 + emit.packet_bytes
+    return max(bound(size) - size for size in (emit.packet_bytes, whole))
 
 
 def key_size(plan: p.Plan) -> int:

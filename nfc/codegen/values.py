@@ -37,15 +37,20 @@ def number(value: int) -> ir.Constant:
     return ir.Constant(I64, value & ((1 << 64) - 1))
 
 
-def counted(builder: ir.IRBuilder, size: ir.Value, most: int) -> ir.Value:
-    """The same number of bytes, from 1 to `most` (a power of two), as helpers take it.
+def bound(size: int) -> int:
+    """The least power of two that is not below `size`: what a mask can tell the verifier."""
+    return 1 << (size - 1).bit_length()
 
-    What it does changes nothing: it tells the verifier the bounds right where they are asked
-    for. What comparisons said before is lost on it where LLVM has the number in memory
-    meanwhile, and from "not zero" a verifier before 6.8 learns nothing (d028f87517d6).
+
+def counted(builder: ir.IRBuilder, size: ir.Value, most: int) -> ir.Value:
+    """The same number of bytes, of which there is at least one, as helpers take it: the verifier
+    knows it to be from 1 to `bound(most)`, for which there must be room.
+
+    What is done to it changes nothing: it says so right where it is asked for. What comparisons
+    said is lost on the verifier where LLVM has the number in memory meanwhile, and before 6.8 it
+    learns nothing from "not zero" (d028f87517d6).
     """
-    assert most & (most - 1) == 0
-    less = builder.and_(builder.sub(size, number(1)), number(most - 1))
+    less = builder.and_(builder.sub(size, number(1)), number(bound(most) - 1))
     return builder.add(less, number(1))
 
 
