@@ -15,6 +15,8 @@ from nfc.compiler import Compilation, Compiled, compile_file
 from nfc.oracle import Arrival, Memory, Result, outcomes
 from nfc.packet import decode, diff
 from nfc.sema import typed, types
+from nfc.sema.headers import HEADERS, META
+from nfc.sema.hooks import HOOKS, VERDICTS
 from nfc.syntax.diagnostics import SourceErrors
 
 KERNEL = "6.12"
@@ -44,6 +46,10 @@ class Reached:
             "construct                             programs",
         ]
         lines += [f"{name:<40}{count:>6}" for name, count in sorted(self.constructs.items())]
+        wanted = possible()
+        missing = sorted(wanted - {short(name) for name in self.constructs})
+        lines += ["", f"{len(wanted) - len(missing)} of {len(wanted)} constructs of the language"]
+        lines += [f"not reached: {', '.join(missing)}"] if missing else []
         lines += ["", "what came of a packet                  packets"]
         lines += [f"{name:<40}{count:>6}" for name, count in sorted(self.outcomes.items())]
         return "\n".join(lines)
@@ -251,6 +257,42 @@ def _explain(
     if got and want is not None:
         lines.append(str(diff(want, got[0][1])))
     return "\n".join(lines)
+
+
+def short(name: str) -> str:
+    """A construct without the types that it stands on."""
+    for kind in ("op", "compare"):
+        if name.startswith(f"{kind} "):
+            return " ".join(name.split()[:2])
+    return name.partition(":")[0]
+
+
+def possible() -> set[str]:
+    """Every construct that the language has, as `short` names it."""
+    found = {f"hook {hook}" for hook in HOOKS}
+    found |= {f"verdict {name}" for name in VERDICTS}
+    for header, parts in HEADERS.items():
+        found |= {f"read {header}.{name}" for name in parts}
+        found |= {f"set {header}.{name}" for name, part in parts.items() if part.writable}
+    found |= {f"read packet.{name}" for name in META}
+    found |= {f"set packet.{name}" for name, part in META.items() if part.writable}
+    found |= {f"op {op}" for op in ("+", "-", "*", "/", "%", "&", "|", "^", "<<", ">>")}
+    found |= {f"compare {op}" for op in ("==", "!=", "<", "<=", ">", ">=")}
+    found |= {"logic and", "logic or", "Not", "in prefix of 128 bits", "in prefix of 32 bits"}
+    found |= {"Const", "ParamRead", "SegmentRead", "Now", "Sample", "Every", "read TLV field"}
+    found |= {f"has TLV[{index}]" for index in (0, 1, 2)} | {"set TLV field", "set"}
+    found |= {f"add {where}" for where in ("first", "last", "before", "after")}
+    found |= {"RemoveTlv", "RemoveAll", "RemoveHmac", "ReplaceTlv"}
+    found |= {"emit", "emit with bytes of the packet", "Count", "count with key"}
+    kinds = ["prefix"] + [f"{cpu}{k}" for cpu in ("", "per-CPU ") for k in ("hash", "lru", "array")]
+    for kind in kinds:
+        found |= {f"has entry of {kind}", f"read entry of {kind}", f"put into {kind}"}
+        found |= {f"set entry of {kind}, plain"}
+        if not kind.endswith("array"):
+            found.add(f"remove from {kind}")
+    found |= {f"set entry of hash, {op}" for op in ("+", "-", "&", "|", "^")}
+    found |= {f"set state, {op}" for op in ("plain", "+", "-", "&", "|", "^")}
+    return found | {"read state", "read state_per_cpu", "set state_per_cpu, plain"}
 
 
 def constructs(function: typed.Function) -> Iterator[str]:
