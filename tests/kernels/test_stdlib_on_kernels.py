@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import VERSIONS, on_all, there
+from all_kernels import VERSIONS, on_all, there
 from debian_kernels import UnavailableError
 from kernel_verdicts import Job, Verdict, ask
 
