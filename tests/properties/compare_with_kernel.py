@@ -338,9 +338,6 @@ def constructs(function: typed.Function) -> Iterator[str]:
             case typed.Emit(event=event):
                 yield "emit with bytes of the packet" if event.packet_bytes else "emit"
                 yield from _parts(item, waiting)
-            case typed.Expr() | typed.Count() | typed.ReplaceTlv():
-                yield f"{type(item).__name__}"
-                yield from _parts(item, waiting)
             case typed.RemoveTlv() | typed.RemoveAll() | typed.RemoveHmac():
                 yield f"{type(item).__name__}"
             case typed.HasTlv(tlv=tlv):
@@ -370,6 +367,9 @@ def constructs(function: typed.Function) -> Iterator[str]:
             case typed.InPrefix(width=width, value=value):
                 yield f"in prefix of {width} bits"
                 waiting.append(value)
+            case typed.Expr() | typed.Count() | typed.ReplaceTlv():
+                yield f"{type(item).__name__}"
+                yield from _parts(item, waiting)
             case typed.TlvValue(values=values):
                 waiting += [value for _, value in values]
 
