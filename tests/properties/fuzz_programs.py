@@ -83,6 +83,9 @@ def main() -> int:
             if text:
                 failures += 1
                 print(f"---- failure {failures}, seed {number}\n{text}\n", flush=True)
+            left = max(0, round(until - time.monotonic()))
+            so_far = f"{reached.programs} programs, {reached.packets} packets"
+            print(f"{so_far}, {failures} failures; {left} s left", file=sys.stderr, flush=True)
             number += 1
     print(reached.table())
     print(f"{failures} failures")
