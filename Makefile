@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup test fuzz lint format demo bench wheel lock clean
+.PHONY: help setup test kernels fuzz lint format demo bench wheel lock clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -9,6 +9,9 @@ setup: ## Make .venv and install the tools that the tests need (a no-op when up 
 
 test: lint ## Lint, then run every test (T="tests/bpf -k name": only these; as root: kernel tests too)
 	@.venv/bin/python -m pytest $(T)
+
+kernels: setup ## Run objects and packets on Linux 5.10, 6.1 and 6.12, under qemu (some ten minutes)
+	@NFC_KERNELS=long .venv/bin/python -m pytest --durations=5 $(or $(T),tests/kernels)
 
 fuzz: setup ## Compare generated programs with the reference on real routes (FOR=600 seconds)
 	@.venv/bin/python tests/properties/fuzz_programs.py $(or $(FOR),600) $(SEED)

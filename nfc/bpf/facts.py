@@ -88,4 +88,8 @@ def limits(version: KernelVersion) -> Limits:
 def helpers_at(hook: str, version: KernelVersion) -> tuple[Helper, ...]:
     """The helpers that programs at `hook` may call on a kernel of `version`, by number."""
     found = ((helper, helper.since_at(hook)) for helper in HELPERS.values())
-    return tuple(helper for helper, since in found if since and since <= version)
+    return tuple(
+        helper
+        for helper, since in found
+        if since and since <= version and not helper.withdrawn_at(hook, version)
+    )

@@ -41,9 +41,22 @@ class Helper:
             return None
         return max(self.since, HOOK_SINCE[hook], _LATER.get((self.number, hook), self.since))
 
+    def withdrawn_at(self, hook: str, version: KernelVersion) -> KernelVersion | None:
+        """The update of this kernel's series that took the helper from programs at `hook`, if
+        `version` has it."""
+        for update in _WITHDRAWN.get((self.number, hook), ()):
+            same = (update.major, update.minor) == (version.major, version.minor)
+            if same and update <= version:
+                return update
+        return None
+
 
 # bpf_lwt_push_encap came to xmit with IP encapsulation (3e0bd37ce0e4).
 _LATER = {(73, "xmit"): KernelVersion(5, 1)}
+
+# "bpf: Disallow bpf_skb_pull_data() for LWT_SEG6LOCAL" in a stable series (measured: 6.12.107 has
+# it, 6.12.117 not, 6.18.44 has it).
+_WITHDRAWN = {(39, "endpoint"): (KernelVersion(6, 12, 112),)}
 
 _TABLE: tuple[tuple[int, str, str, tuple[str, ...]], ...] = (
     # bpf_base_func_proto, kernel/bpf/helpers.c
@@ -82,6 +95,7 @@ _TABLE: tuple[tuple[int, str, str, tuple[str, ...]], ...] = (
     (149, "bpf_snprintf_btf", "5.10", ALL),
     (153, "bpf_per_cpu_ptr", "5.10", ALL),
     (154, "bpf_this_cpu_ptr", "5.10", ALL),
+    (158, "bpf_get_current_task_btf", "6.1", ALL),  # there on 6.1, not on 5.10
     (164, "bpf_for_each_map_elem", "5.13", ALL),
     (165, "bpf_snprintf", "5.13", ALL),
     (169, "bpf_timer_init", "5.15", ALL),
@@ -135,7 +149,6 @@ _TABLE: tuple[tuple[int, str, str, tuple[str, ...]], ...] = (
     (148, "bpf_copy_from_user", "6.18", ALL),
     (156, "bpf_task_storage_get", "6.18", ALL),
     (157, "bpf_task_storage_delete", "6.18", ALL),
-    (158, "bpf_get_current_task_btf", "6.18", ALL),
     (176, "bpf_get_branch_snapshot", "6.18", ALL),
     (180, "bpf_find_vma", "6.18", ALL),
     (191, "bpf_copy_from_user_task", "6.18", ALL),

@@ -165,6 +165,8 @@ def _helpers(
             yield _at(program, slot, f"{helper.name} is not offered at {hook}, only at {allowed}")
         elif version < since:
             yield _at(program, slot, f"{helper.name} came to {hook} with kernel {since}")
+        elif gone := helper.withdrawn_at(hook, version):
+            yield _at(program, slot, f"{helper.name} was taken from {hook} with kernel {gone}")
 
 
 def _maps(obj: Object, reached: Iterable[Program], version: KernelVersion) -> Iterable[Violation]:

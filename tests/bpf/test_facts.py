@@ -77,6 +77,18 @@ def test_helpers_at_a_version() -> None:
     assert names.isdisjoint({"bpf_ktime_get_tai_ns", "bpf_loop", "bpf_skb_store_bytes"})
 
 
+def test_a_helper_that_an_update_took_away() -> None:
+    def offered(version: str, hook: str = "endpoint") -> bool:
+        helpers = helpers_at(hook, KernelVersion.parse(version))
+        return BY_NAME["bpf_skb_pull_data"] in helpers
+
+    assert offered("6.12.107")
+    assert not offered("6.12.112")
+    assert not offered("6.12.117")
+    assert offered("6.18.44")
+    assert offered("6.12.117", "in")
+
+
 def test_limits() -> None:
     assert limits(KernelVersion(5, 1)).length == 4096
     assert not limits(KernelVersion(5, 2)).loops
