@@ -254,7 +254,10 @@ class _Writer:
         for i in range(self.upto(2)):
             kind = self.one(("hash", "array", "lru", "prefix"))
             per_cpu = kind != "prefix" and self.maybe(30)
-            fields = tuple((f"v{n}", self.type(params=True)) for n in range(self.upto(3, 1)))
+            fields = tuple(
+                (f"v{n}", self.one(("u64", "u32", *[self.type(params=True)] * 3)))
+                for n in range(self.upto(3, 1))
+            )
             keys: tuple[str, ...] = tuple(self.type(params=True) for _ in range(self.upto(2, 1)))
             size = self.one((4, 1, 16, 200))
             if kind == "lru":
