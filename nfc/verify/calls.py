@@ -1,0 +1,338 @@
+"""Calls: of helpers, by their prototypes; of the program's own functions; and leaving them.
+
+check_func_arg, check_helper_call, check_func_call, prepare_func_exit (kernel/bpf/verifier.c).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from nfc.bpf import prototypes as p
+from nfc.bpf.facts import MAX_CALL_FRAMES
+from nfc.bpf.helpers import HELPERS
+from nfc.bpf.prototypes import HELPER_MAPS, MAP_HELPERS, PROTOTYPES, Prototype
+from nfc.verify import memory
+from nfc.verify.jumps import forget_packet, forget_reference
+from nfc.verify.program import Insn
+from nfc.verify.refusal import Refused
+from nfc.verify.scalar import ZERO, Scalar
+from nfc.verify.stack import MAX_OFFSET
+from nfc.verify.state import Frame
+from nfc.verify.values import (
+    CTX,
+    FUNCTION,
+    MAP,
+    MAP_KEY,
+    MEM,
+    MEM_OR_NULL,
+    NAMES,
+    NOTHING,
+    NULLABLE,
+    PACKET,
+    SCALAR,
+    STACK,
+    VALUE,
+    VALUE_OR_NULL,
+    Map,
+    Reg,
+    is_zero,
+    mark_precise,
+    unknown,
+)
+
+if TYPE_CHECKING:
+    from nfc.verify.machine import Machine
+
+TAIL_CALL, LOOP, FOR_EACH = 12, 181, 164
+WRITES_MAP: Final = frozenset((2, 3, 87, 88))
+_MEMORY: Final = frozenset((STACK, PACKET, VALUE, MEM, MAP_KEY))
+_GPL: Final = frozenset(  # license_is_gpl_compatible, linux/license.h
+    ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
+)
+
+
+def step_helper(m: Machine, i: Insn) -> int:
+    """A helper is called."""
+    number = i.imm
+    prototype = PROTOTYPES.get(number)
+    known = HELPERS.get(number)
+    name = known.name if known else f"helper {number}"
+    if prototype is None:
+        raise Refused(f"{name}: the check does not follow this helper")
+    if prototype.gpl and m.license not in _GPL:
+        raise Refused(f"{name} is for GPL programs only", "say so in section license")
+    arguments = _Arguments(m, name, number, prototype)
+    arguments.check()
+    return _result(m, i, prototype, arguments)
+
+
+class _Arguments:
+    """The arguments of one call, looked at in order."""
+
+    def __init__(self, m: Machine, name: str, number: int, prototype: Prototype) -> None:
+        self.m = m
+        self.name = name
+        self.number = number
+        self.prototype = prototype
+        self.map: Map | None = None
+        self.key_is: int | None = None  # a constant key
+        self.reserved = 0
+        self.released = 0
+        self.function = -1
+
+    def check(self) -> None:
+        """Raises Refused for the first that does not fit."""
+        kinds = self.prototype.arguments
+        for n, kind in enumerate(kinds, 1):
+            reg = self.m.operand(n)
+            if kind == p.ANY:
+                continue
+            if reg.kind == PACKET and not self.prototype.packet:
+                raise self._wrong(n, "which may not be in the packet", "copy it to the stack first")
+            getattr(self, _CHECKS[kind])(n, reg, kind)
+
+    def _wrong(self, n: int, why: str, advice: str = "") -> Refused:
+        return Refused(f"{self.name}: argument {n} is {self.m.regs[n]}, {why}", advice, (n,))
+
+    def _context(self, n: int, reg: Reg, kind: str) -> None:
+        if reg.kind != CTX or reg.off or reg.number is not ZERO:
+            raise self._wrong(n, "not the context that the program was given")
+
+    def _map(self, n: int, reg: Reg, kind: str) -> None:
+        if reg.kind != MAP or reg.off or reg.number is not ZERO:
+            raise self._wrong(n, "not a map")
+        assert isinstance(reg.about, Map)
+        self.map = reg.about
+        definition = reg.about.definition
+        kinds = HELPER_MAPS.get(self.number)
+        helpers = MAP_HELPERS.get(definition.type)
+        if (kinds and definition.type not in kinds) or (
+            helpers is not None and self.number not in helpers
+        ):
+            raise self._wrong(n, f"a map of a type that {self.name} does not work on")
+        if self.number in WRITES_MAP and not reg.about.writable:
+            raise self._wrong(n, "which is read-only for programs")
+        if reg.about.obstacle:
+            raise self._wrong(n, reg.about.obstacle)
+
+    def _sized_by_map(self, n: int, reg: Reg, kind: str) -> None:
+        if self.map is None:
+            raise self._wrong(n, "and there is no map")
+        definition = self.map.definition
+        size = definition.key_size if kind == p.KEY else definition.value_size
+        self._require_memory(n, reg)
+        if kind == p.KEY:
+            self.key_is = self.m.constant_at(reg, size)
+        out = kind == p.VALUE_OUT
+        memory.helper_access(self.m, n, size, write=out, zero_allowed=False, fresh=out)
+
+    def _require_memory(self, n: int, reg: Reg) -> None:
+        if reg.kind not in _MEMORY:
+            if reg.kind in NULLABLE:
+                raise self._wrong(n, "not memory for certain", "compare it with 0 first")
+            raise self._wrong(n, "not memory")
+
+    def _memory(self, n: int, reg: Reg, kind: str) -> None:
+        if kind == p.MEM_NULL and is_zero(reg):
+            mark_precise(reg)
+            return
+        self._require_memory(n, reg)
+
+    def _size(self, n: int, reg: Reg, kind: str) -> None:
+        zero_allowed = kind == p.SIZE_ZERO
+        if reg.kind != SCALAR:
+            raise self._wrong(n, "not a number of bytes")
+        size = reg.number
+        if size.smin < 0:
+            raise self._wrong(n, "which may be negative", "mask it: n & 0xff")
+        if size.umin == 0 and not zero_allowed:
+            raise self._wrong(n, "which may be 0 bytes", "go on only where it is more than 0")
+        if size.umax >= MAX_OFFSET:
+            raise self._wrong(n, "a size without an upper bound", "mask it: n & 0xff")
+        out = self.prototype.arguments[n - 2] == p.MEM_OUT
+        memory.helper_access(
+            self.m, n - 1, size.umax, write=out, zero_allowed=zero_allowed,
+            fresh=out and not size.mask,
+        )  # fmt: skip
+        mark_precise(reg)
+
+    def _long(self, n: int, reg: Reg, kind: str) -> None:
+        self._require_memory(n, reg)
+        memory.helper_access(self.m, n, 8, write=True, zero_allowed=False, fresh=True)
+        if (reg.off | reg.number.value | reg.number.mask) & 7:
+            raise self._wrong(n, "not aligned to 8 bytes")
+
+    def _bytes(self, n: int, reg: Reg, kind: str) -> None:
+        if reg.kind != SCALAR or reg.number.mask:
+            raise self._wrong(n, "a size that is not known", "reserve a constant number of bytes")
+        mark_precise(reg)
+        self.reserved = reg.number.value & 0xFFFFFFFF
+
+    def _reserved(self, n: int, reg: Reg, kind: str) -> None:
+        if reg.kind != MEM or not reg.ref or reg.off or reg.number is not ZERO:
+            raise self._wrong(n, "not what bpf_ringbuf_reserve gave, or not from its start")
+        self.released = reg.ref
+
+    def _function(self, n: int, reg: Reg, kind: str) -> None:
+        if reg.kind != FUNCTION or reg.off or reg.number is not ZERO:
+            raise self._wrong(n, "not a function of the program")
+        assert isinstance(reg.about, int)
+        self.function = reg.about
+
+    def _stack_or_null(self, n: int, reg: Reg, kind: str) -> None:
+        if is_zero(reg):
+            mark_precise(reg)
+        elif reg.kind != STACK:
+            raise self._wrong(n, "neither a pointer to the stack nor null")
+
+
+_CHECKS: Final = {
+    p.CTX: "_context", p.MAP: "_map", p.KEY: "_sized_by_map", p.VALUE: "_sized_by_map",
+    p.VALUE_OUT: "_sized_by_map", p.MEM: "_memory", p.MEM_NULL: "_memory", p.MEM_OUT: "_memory",
+    p.LONG_OUT: "_long", p.SIZE: "_size", p.SIZE_ZERO: "_size", p.BYTES: "_bytes",
+    p.RESERVED: "_reserved", p.FUNC: "_function", p.STACK_NULL: "_stack_or_null",
+}  # fmt: skip
+
+
+def _result(m: Machine, i: Insn, prototype: Prototype, arguments: _Arguments) -> int:
+    """After the call: r0, what is void now, and where a callback goes."""
+    state, number = m.state, i.imm
+    if arguments.released:
+        if not any(ref == arguments.released for ref, _ in state.refs):
+            raise Refused("this was given back before, or in another function")
+        state.refs = tuple(r for r in state.refs if r[0] != arguments.released)
+        forget_reference(state, arguments.released, unknown)
+    if number == TAIL_CALL:
+        require_nothing_reserved(m)
+    if number in (LOOP, FOR_EACH):
+        _callback(m, i, arguments)
+    regs = m.regs
+    regs[0:6] = _CLEARED
+    regs[0] = _returned(m, prototype, arguments)
+    if prototype.moves:
+        forget_packet(state, unknown)
+    return i.next
+
+
+_CLEARED: Final = [NOTHING] * 6
+
+
+def _returned(m: Machine, prototype: Prototype, arguments: _Arguments) -> Reg:
+    if prototype.result == p.NUMBER:
+        return unknown()
+    if prototype.result == p.NOTHING:
+        return NOTHING
+    if prototype.result == p.VALUE_NULL:
+        assert arguments.map is not None
+        key, definition = arguments.key_is, arguments.map.definition
+        if key is not None and key < definition.max_entries and definition.type in (2, 6):
+            return Reg(VALUE, about=arguments.map)
+        return Reg(VALUE_OR_NULL, id=m.new_id(), about=arguments.map)
+    id_ = m.new_id()
+    m.state.refs = (*m.state.refs, (id_, m.frame.depth))
+    return Reg(MEM_OR_NULL, id=id_, about=arguments.reserved, ref=id_)
+
+
+def require_nothing_reserved(m: Machine, frame: Frame | None = None) -> None:
+    """Raises Refused if a reservation is still open."""
+    mine = [r for r, depth in m.state.refs if frame is None or depth == frame.depth]
+    if mine:
+        raise Refused(
+            "what bpf_ringbuf_reserve gave is not given back on this path",
+            "end every path with bpf_ringbuf_submit or bpf_ringbuf_discard",
+        )
+
+
+# ---- functions of the program ---------------------------------------------------------------
+
+
+def step_call(m: Machine, i: Insn) -> int:
+    """A function of the program is called: its instructions follow, in a frame of their own."""
+    function = m.code.by_start[i.target]
+    if function.is_global:
+        return m.call_global(i, function)
+    caller = m.frame
+    frame = Frame(function.number, caller.depth + 1, i.slot)
+    _enter(m, frame)
+    frame.regs[1:6] = caller.regs[1:6]
+    caller.regs[0:6] = _CLEARED
+    return i.target
+
+
+def _enter(m: Machine, frame: Frame) -> None:
+    if frame.depth >= MAX_CALL_FRAMES:
+        raise Refused(f"calls nest deeper than {MAX_CALL_FRAMES} functions")
+    frame.regs[10] = Reg(STACK, about=frame.depth)
+    m.state.frames.append(frame)
+    m.enter()
+
+
+def step_exit(m: Machine, i: Insn) -> int:
+    """The end of a function: back to its caller, or of the program (-1)."""
+    m.jumps += 1
+    frame = m.frame
+    if frame.depth == 0 or frame.callback:
+        require_nothing_reserved(m, frame if frame.callback else None)
+    if frame.depth == 0:
+        return m.end_of_program()
+    result = frame.regs[0]
+    if result.kind == STACK:
+        raise Refused("a function returns a pointer to its own stack")
+    m.state.frames.pop()
+    m.enter()
+    if not frame.callback:
+        m.regs[0] = result
+        return m.code.at(frame.callsite).next
+    if result.kind != SCALAR:
+        raise Refused("a callback returns something that is no number")
+    mark_precise(result)
+    if result.number.smin < 0 or result.number.smax > 1:
+        raise Refused(
+            f"a callback returns {result.number}; 0 goes on, 1 stops, nothing else is allowed"
+        )
+    m.widen(frame.callsite)
+    return frame.callsite
+
+
+def _callback(m: Machine, i: Insn, arguments: _Arguments) -> None:
+    """The helper may call the function any number of times: the way on is without a call, and
+    one that does it once and then comes back to the helper is kept for later."""
+    caller = m.frame
+    function = m.code.by_start[arguments.function]
+    m.require_callback(function)
+    if i.imm == LOOP:
+        rounds = caller.regs[1]
+        if rounds.kind != SCALAR:
+            raise Refused("bpf_loop: argument 1 is no number of rounds")
+        mark_precise(rounds)
+        if caller.unrolled >= rounds.number.umax:
+            caller.unrolled = 0
+            return
+    other = m.push_to(function.start, i)
+    other.rounds += 1
+    theirs = other.frames[-1]
+    theirs.unrolled += 1
+    caller.unrolled = 0
+    frame = Frame(function.number, caller.depth + 1, i.slot, callback=i.imm)
+    if frame.depth >= MAX_CALL_FRAMES:
+        raise Refused(f"calls nest deeper than {MAX_CALL_FRAMES} functions")
+    frame.regs[10] = Reg(STACK, about=frame.depth)
+    if i.imm == LOOP:
+        frame.regs[1:3] = [unknown(), theirs.regs[3]]
+    else:
+        assert arguments.map is not None
+        key_is_number = arguments.map.definition.type in (2, 6)
+        frame.regs[1] = Reg(MAP, about=arguments.map)
+        frame.regs[2] = Reg(MAP_KEY, about=arguments.map)
+        frame.regs[3] = Reg(VALUE, about=arguments.map)
+        frame.regs[4] = theirs.regs[3]
+        del key_is_number
+    other.frames.append(frame)
+
+
+def scalar_or_name(reg: Reg) -> str:
+    """For messages."""
+    return str(reg) if reg.kind != SCALAR else f"the number {reg.number}"
+
+
+__all__ = ["NAMES", "Scalar", "require_nothing_reserved", "step_call", "step_exit", "step_helper"]

@@ -1,0 +1,78 @@
+"""What the verifiers of different kernels conclude: the same rules, learnt over the years.
+
+Each rule names the first version whose verifier has it. A checker that knew more than an old
+kernel would accept what that kernel refuses; so where it is not certain, the later version is
+given. Commits are of the mainline; distributions may have brought some back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from nfc.bpf.version import KernelVersion
+from nfc.verify.scalar import Scalar
+
+SINCE: Final = {
+    "global_functions": KernelVersion(5, 6),  # 51c39bb1d5d1: verified by themselves
+    "subregisters": KernelVersion(5, 7),  # 3f50f132d840: ranges of 32-bit halves
+    "bounded_spills": KernelVersion(5, 10),  # 5689d49b71ad: numbers with bounds keep them
+    "variable_stack": KernelVersion(5, 12),  # 01f810ace9ed: stack at offsets that vary
+    "narrow_spills": KernelVersion(5, 16),  # 354e8f1970f8: of less than 8 bytes
+    "equal_not_null": KernelVersion(6, 2),  # befae75856ab
+    "uninitialised_stack": KernelVersion(6, 3),  # 6715df8d5d24: may be read by root
+    "constant_spills": KernelVersion(6, 4),  # ecdf985d7615: of numbers in the instruction
+    "linked_narrow": KernelVersion(6, 8),  # e67ddd9b1cff: copies by 32-bit moves are linked
+    "both_refined": KernelVersion(6, 8),  # 67420501e868: two registers, none of them constant
+    "unequal_refined": KernelVersion(6, 8),  # d028f87517d6: != at an end of the range
+    "deduced_halves": KernelVersion(6, 8),  # c51d5ad6543c and those behind it
+    "unbounded_spills": KernelVersion(6, 9),  # e67ddd9b1cff: any number is kept
+    "narrow_fill": KernelVersion(6, 9),  # c1e6148cb4f8
+    "linked_sums": KernelVersion(6, 11),  # 98d7ca374ba4: r2 = r1 + 5 stays linked to r1
+    "stack_rounded_to_16": KernelVersion(6, 9),  # with a JIT
+    "constant_key": KernelVersion(6, 14),  # d2102f2f5d75: array entries within bounds exist
+    "reads_keep": KernelVersion(6, 14),  # 37cce22dbd51: what a helper reads stays known
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Which rules of SINCE a kernel has."""
+
+    version: KernelVersion
+    global_functions: bool
+    subregisters: bool
+    bounded_spills: bool
+    variable_stack: bool
+    narrow_spills: bool
+    equal_not_null: bool
+    uninitialised_stack: bool
+    constant_spills: bool
+    linked_narrow: bool
+    both_refined: bool
+    unequal_refined: bool
+    deduced_halves: bool
+    unbounded_spills: bool
+    narrow_fill: bool
+    linked_sums: bool
+    stack_rounded_to_16: bool
+    constant_key: bool
+    reads_keep: bool
+
+    def spills(self, number: Scalar, size: int, constant: bool) -> bool:
+        """Whether a number of `size` bytes keeps its value on the stack."""
+        if constant and not self.constant_spills:
+            return False
+        if size != 8 and not self.narrow_spills:
+            return False
+        if not number.mask or self.unbounded_spills:
+            return True
+        bounded = number.umin or number.umax != (1 << 64) - 1 or number.smin > -(1 << 63)
+        return self.bounded_spills and bool(bounded or number.smax != (1 << 63) - 1)
+
+
+@cache
+def rules_of(version: KernelVersion) -> Rules:
+    """The rules of a kernel version."""
+    return Rules(version, **{name: version >= since for name, since in SINCE.items()})
