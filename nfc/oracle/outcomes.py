@@ -49,7 +49,8 @@ class Result:
 
     `fate`: `sent`; `dropped` by the function, `error` for one of the reasons in `errors`;
     `refused` by the kernel before the function runs; `lost` in the kernel after it (no route, hop
-    limit). `unsure` where the kernel reads beyond the packet, so that nothing can be said.
+    limit). `unsure` where the kernel reads beyond the packet, so that
+    nothing can be said: `events` are those that it sends if it goes well.
 
     `packet` is what leaves through `link`, after the hop limit went down. `rule` counts from 0.
     `events` are the ring buffer's records, `counts` what named counters went up by. `errors` are

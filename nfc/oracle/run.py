@@ -118,7 +118,7 @@ def _taken(
         if changes.failed:
             return Result("error", errors=frozenset({"put_failed"})), changes
         if changes.unsure:
-            return Result("unsure"), changes
+            return replace(result, fate="unsure"), changes
         return replace(result, lost=changes.lost), changes
     except AbsentError as error:
         return Result("error", errors=refused | {error.reason, "header_unreadable"}), None
@@ -165,7 +165,7 @@ def _verdict(
                 return Result("error", errors=frozenset({"action_failed"}))
             inner = data[found[0] :]
             if len(inner) < wire.IPV6_SIZE:
-                return Result("unsure")
+                return replace(done, fate="unsure")
             link = router.lookup(inner[24:40], done.mark, table)
             return _acted(inner, link, done, router, "action_failed")
         case typed.Encap(source=source) if source is not None:

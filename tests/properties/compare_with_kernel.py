@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from generated_packets import Wanted, make_packet
@@ -140,6 +140,7 @@ def _explained(
                 cpu=place.cpu,
             )
             candidates += outcomes(compiled.function, arrival, ROUTER)
+        candidates += [replace(r, events=()) for r in candidates if r.fate == "unsure"]
         fits = [r for r in candidates if _fits(r, got[index], seen.events[at:])]
         fits.sort(key=lambda r: -len(r.events))
         certain &= all(_told(r) == _told(fits[0]) for r in fits)
@@ -185,11 +186,12 @@ def _clocks(compilation: Compilation, seen: Seen, at: int) -> Iterator[int]:
 
 
 def _fits(result: Result, got: list[tuple[str, bytes]], events: tuple[bytes, ...]) -> bool:
+    said = events[: len(result.events)] == result.events
     if result.fate == "unsure":
-        return True
+        return said
     watched = result.fate == "sent" and result.link in LINKS
     want = [(result.link, result.packet)] if watched else []
-    return got == want and events[: len(result.events)] == result.events
+    return got == want and said
 
 
 def _check_counters(
