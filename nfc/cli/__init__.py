@@ -11,14 +11,15 @@ import sys
 
 import click
 
-from nfc import __version__
-from nfc.cli import output
+from nfc.cli import output, version
 from nfc.cli.build import build
 from nfc.cli.check import check
+from nfc.cli.completion import completion
 from nfc.cli.demo import demo
 from nfc.cli.deploy import deploy
 from nfc.cli.events import events
 from nfc.cli.fmt import fmt
+from nfc.cli.new import new
 from nfc.cli.set import set_
 from nfc.cli.status import status
 from nfc.cli.table import table_
@@ -37,7 +38,14 @@ class _InOrder(click.Group):
     cls=_InOrder,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, message="nfc %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=version.show,
+    help="Show the versions of nfc and its LLVM, and what the running kernel has; exit.",
+)
 def cli() -> None:
     """The network-function compiler: what an SRv6 router should do to a packet, written in a
     small language, compiled to eBPF, checked, and put onto a route of the Linux kernel.
@@ -49,7 +57,12 @@ def cli() -> None:
     """
 
 
-for _command in (build, check, fmt, deploy, status, set_, table_, events, undeploy, demo):
+COMMANDS = (
+    *(new, build, check, fmt),
+    *(deploy, status, set_, table_, events, undeploy),
+    *(demo, completion),
+)
+for _command in COMMANDS:
     cli.add_command(_command)
 
 

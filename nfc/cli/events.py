@@ -9,10 +9,11 @@ import sys
 import click
 
 from nfc.cli import options
+from nfc.cli.names import deployed
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=deployed)
 @options.netns
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--count", type=click.IntRange(1), metavar="N", help="Stop after N events.")

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from nfc.cli.names import namespaces
 from nfc.codegen.target import DEFAULT
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -48,5 +49,6 @@ def netns(command: F) -> F:
     return click.option(
         "--netns",
         metavar="NS",
+        shell_complete=namespaces,
         help="The network namespace (as in 'ip netns'); this one if left out.",
     )(command)

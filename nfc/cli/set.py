@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from nfc.cli import options
+from nfc.cli.names import deployed
 
 
 @click.command("set")
-@click.argument("name")
+@click.argument("name", shell_complete=deployed)
 @click.argument("settings", nargs=-1, required=True, metavar="PARAM=VALUE...")
 @options.netns
 def set_(name: str, settings: tuple[str, ...], netns: str | None) -> None:

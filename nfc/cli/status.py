@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from nfc.cli import options, output
+from nfc.cli.names import deployed
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=deployed)
 @options.netns
 @options.json_output
 def status(names: tuple[str, ...], netns: str | None, as_json: bool) -> None:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nfc import __version__
 from nfc.cli import cli
+from nfc.kernel import pins
 from nfc.resources import data_dir
 
 Nfc = Callable[..., tuple[int, str, str]]
 
 STDLIB = data_dir("stdlib")
 COMMANDS = [
-    *("build", "check", "fmt", "deploy", "status", "set", "table", "events", "undeploy", "demo"),
+    *("new", "build", "check", "fmt"),
+    *("deploy", "status", "set", "table", "events", "undeploy"),
+    *("demo", "completion"),
 ]
 
 
@@ -54,7 +59,25 @@ def test_help(nfc: Nfc, command: str, flag: str) -> None:
 
 
 def test_version(nfc: Nfc) -> None:
-    assert nfc("--version") == (0, f"nfc {__version__}\n", "")
+    code, out, err = nfc("--version")
+    assert (code, err) == (0, "")
+    own, llvm, kernel = out.splitlines()
+    assert own == f"nfc {__version__}"
+    assert re.fullmatch(r"LLVM \d+\.\d+\.\d+ \(llvmlite \S+\)", llvm)
+    assert kernel.startswith(f"Linux {os.uname().release} {os.uname().machine}: ")
+
+
+@pytest.mark.kernel
+def test_version_tells_what_the_kernel_has(nfc: Nfc) -> None:
+    pins.ensure_mounted()
+    kernel = nfc("--version")[1].splitlines()[2]
+    assert kernel.endswith(": hooks endpoint, in, out, xmit; JIT on; /sys/fs/bpf mounted")
+
+
+def test_version_without_privileges(as_nobody: Callable[..., Any]) -> None:
+    done = as_nobody("--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "not asked, for want of CAP_" in done.stdout.splitlines()[2]
 
 
 # ---- wrong usage -------------------------------------------------------------------------------

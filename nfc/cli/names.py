@@ -1,0 +1,29 @@
+"""Names that a shell can complete: what is deployed, and network namespaces."""
+
+from __future__ import annotations
+
+import click
+
+from nfc.errors import NfcError
+
+
+def namespaces(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    """The network namespaces whose names begin so; none where they cannot be listed."""
+    from nfc.kernel.netns import names
+
+    try:
+        return [name for name in names() if name.startswith(begun)]
+    except NfcError:
+        return []
+
+
+def deployed(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    """The deployed functions, in the namespace of --netns, whose names begin so."""
+    from nfc.deploy.state import HERE, Store, state_dir
+
+    wanted = context.params.get("netns") or HERE
+    return [
+        name
+        for netns, name in Store(state_dir()).names()
+        if netns == wanted and name.startswith(begun)
+    ]

@@ -1,0 +1,115 @@
+"""Shell completion: asked as the shells' own scripts ask, and in the shells that are here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nfc.cli.completion import SHELLS
+
+Nfc = Callable[..., tuple[int, str, str]]
+
+BIN = Path(sys.executable).parent
+
+
+def shell(*command: str, **environment: str) -> str:
+    path = f"{BIN}:{os.environ['PATH']}"
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PATH": path, **environment},
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def complete(words: str, **environment: str) -> list[str]:
+    """What completes the last word of a line, as bash's script asks for it."""
+    count = str(len(words.split(" ")) - 1)
+    said = shell(
+        sys.executable, "-m", "nfc",
+        COMP_WORDS=words, COMP_CWORD=count, _NFC_COMPLETE="bash_complete", **environment,
+    )  # fmt: skip
+    return said.split()
+
+
+@pytest.fixture(autouse=True)
+def one_program_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("_NFC_COMPLETE", raising=False)
+
+
+def test_commands_options_and_choices() -> None:
+    assert complete("nfc un") == ["plain,undeploy"]
+    assert complete("nfc check --no") == ["plain,--no-load"]
+    assert complete("nfc build x.nf --emit ll") == ["plain,llvm"]
+    assert complete("nfc completion z") == ["plain,zsh"]
+
+
+def test_files() -> None:
+    assert complete("nfc build sta") == ["file,sta"]
+
+
+def test_deployed_functions_by_namespace(tmp_path: Path) -> None:
+    for place in ("here/tag.json", "here/end.json", "netns-r1/tap.json"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text("{}")
+    state = {"NFC_STATE_DIR": str(tmp_path)}
+    assert complete("nfc set t", **state) == ["plain,tag"]
+    assert complete("nfc status ", **state) == ["plain,end", "plain,tag"]
+    assert complete("nfc events --netns r1 t", **state) == ["plain,tap"]
+    assert complete("nfc set t", NFC_STATE_DIR=str(tmp_path / "none")) == []
+
+
+def test_nothing_goes_wrong_in_the_middle_of_a_line() -> None:
+    assert complete("nfc deploy --route ") == []
+    assert complete("nfc build --no-such-option --emit ll") == ["plain,llvm"]
+
+
+def test_no_such_shell(nfc: Nfc) -> None:
+    code, out, err = nfc("completion", "tcsh")
+    assert (code, out) == (2, "")
+    assert "tcsh" in err
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_the_shell_takes_its_script(nfc: Nfc, tmp_path: Path, name: str) -> None:
+    code, out, err = nfc("completion", name)
+    assert (code, err) == (0, "")
+    assert "_NFC_COMPLETE" in out
+    if shutil.which(name) is None:
+        pytest.skip(f"no {name} here")
+    script = tmp_path / "script"
+    script.write_text(out)
+    shell(name, "-n", str(script))
+
+
+def test_bash_completes(nfc: Nfc, tmp_path: Path) -> None:
+    """By its own means: the function that the script registers, called as bash calls it."""
+    script = tmp_path / "nfc.bash"
+    script.write_text(nfc("completion", "bash")[1])
+    line = (
+        f"source {script}; COMP_WORDS=(nfc unde); COMP_CWORD=1; _nfc_completion nfc;"
+        'echo "${COMPREPLY[@]}"; complete -p nfc'
+    )
+    said = shell("bash", "-c", line).splitlines()
+    assert said[0] == "undeploy"
+    assert "-F _nfc_completion nfc" in said[1]
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="no fish here")
+def test_fish_completes(nfc: Nfc, tmp_path: Path) -> None:
+    script = tmp_path / "nfc.fish"
+    script.write_text(nfc("completion", "fish")[1])
+    said = shell(
+        "fish", "-c", f"source {script}; complete --do-complete 'nfc unde'", HOME=str(tmp_path)
+    )
+    assert said.startswith("undeploy\tTake functions off their routes")
