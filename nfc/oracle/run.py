@@ -164,7 +164,7 @@ def _verdict(
             if found is None or found[0] > len(data):
                 return Result("error", errors=frozenset({"action_failed"}))
             inner = data[found[0] :]
-            if len(inner) < wire.IPV6_SIZE or inner[0] >> 4 != 6:  # Linux takes it for one
+            if len(inner) < wire.IPV6_SIZE or inner[0] >> 4 != 6:  # it leaves, too
                 return replace(done, fate="unsure")
             link = router.lookup(inner[24:40], done.mark, table)
             return _acted(inner, link, done, router, "action_failed")
