@@ -61,7 +61,7 @@ PROTOTYPES: Final = {
     9: _p("ctx any mem size any", NUMBER, "moves"),
     10: _p("ctx any any any any", NUMBER, "moves"),
     11: _p("ctx any any any any", NUMBER, "moves"),
-    12: _p("ctx map any", NUMBER, "moves"),
+    12: _p("ctx map any", NOTHING, "moves"),
     13: _p("ctx any any", NUMBER, "moves"),
     14: _p(""),
     15: _p(""),

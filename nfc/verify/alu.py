@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from nfc.verify import arith
 from nfc.verify.program import Insn
 from nfc.verify.refusal import Refused
-from nfc.verify.scalar import S32_MAX, S32_MIN, S64_MIN, U32, Scalar
+from nfc.verify.scalar import S32_MAX, S32_MIN, S64_MIN, U32, U64, Scalar
 from nfc.verify.stack import MAX_OFFSET
 from nfc.verify.values import (
     CTX,
@@ -112,11 +112,17 @@ def step_alu(m: Machine, i: Insn) -> int:
 
 def _link(m: Machine, i: Insn, a: Reg, added: Scalar) -> tuple[int, object]:
     """The id of a sum that stays linked to what it was made from: `r2 = r1; r2 += 5`."""
-    if not a.id or i.operation != arith.ADD or not i.wide or added.mask or a.about is not None:
+    if not a.id or i.operation not in (arith.ADD, arith.SUB) or a.about is not None:
         return 0, None
-    if added.value > S32_MAX or not m.rules.linked_sums:
+    by = added.smin if i.wide else added.s32min
+    if added.mask & (U64 if i.wide else U32) or not S32_MIN < by <= S32_MAX:
         return 0, None
-    return a.id, added.value
+    if not m.rules.linked_widely:
+        plain = i.operation == arith.ADD and i.wide and by >= 0
+        return (a.id, (by, True)) if plain and m.rules.linked_sums else (0, None)
+    if not i.wide and a.number.umax > U32:
+        return 0, None
+    return a.id, (by if i.operation == arith.ADD else -by, i.wide)
 
 
 def step_unary(m: Machine, i: Insn) -> int:

@@ -204,6 +204,8 @@ def _result(m: Machine, i: Insn, prototype: Prototype, arguments: _Arguments) ->
         forget_reference(state, arguments.released, unknown)
     if number == TAIL_CALL:
         require_nothing_reserved(m)
+        if m.frame.depth:
+            raise Refused("the check does not follow tail calls but in the main function")
     if number in (LOOP, FOR_EACH):
         _callback(m, i, arguments)
     regs = m.regs

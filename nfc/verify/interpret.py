@@ -50,7 +50,11 @@ def judge(obj: Object, name: str, hook: str, version: KernelVersion) -> Verdict:
 
     Raises ObjectError where the object cannot be linked.
     """
-    program = link(obj, name)
+    return judge_linked(obj, link(obj, name), hook, version)
+
+
+def judge_linked(obj: Object, program: Program, hook: str, version: KernelVersion) -> Verdict:
+    """The same for a program that `nfc.bpf.link` has put together; `obj` has its maps."""
     rules = rules_of(version)
     scalar.forget()
     try:

@@ -114,16 +114,26 @@ def tie(state: State, register: int, id_: int) -> None:
     def follow(reg: Reg) -> Reg:
         if reg is known or reg.id != id_ or reg.kind != SCALAR:
             return reg
-        if reg.about == known.about:
+        there, wide = added(reg)
+        here, known_wide = added(known)
+        if reg.about and known.about and wide != known_wide:
+            return reg
+        if there == here:
             found = known.number
         else:
-            distance = (reg.about or 0) - (known.about or 0)  # type: ignore[operator]
-            found = arith.shifted(known.number, constant(distance))
+            found = arith.shifted(known.number, constant(there - here))
+            if not (wide and known_wide):
+                found = arith.truncate(found)
         if found is reg.number:
             return reg
         return Reg(SCALAR, found, 0, reg.id, reg.about, 0, (reg, known))
 
     _everywhere(state, follow)
+
+
+def added(reg: Reg) -> tuple[int, bool]:
+    """What was added to a copy of a number, and whether in 64 bits."""
+    return reg.about if isinstance(reg.about, tuple) and reg.about else (0, True)
 
 
 def _everywhere(state: State, change: Callable[[Reg], Reg]) -> None:

@@ -17,7 +17,7 @@ from nfc.verify.program import Code, Function, Insn
 from nfc.verify.refusal import Refused
 from nfc.verify.rules import Rules
 from nfc.verify.scalar import ZERO
-from nfc.verify.state import ALL_MISC, SPILL, Checkpoint, Frame, Slot, State, Step
+from nfc.verify.state import ALL_MISC, SPILL, ZEROED, Checkpoint, Frame, Slot, State, Step
 from nfc.verify.values import (
     CTX,
     NOT_INIT,
@@ -61,6 +61,7 @@ class Machine:
         self.processed = 0
         self.states = 0
         self.depths = [0] * len(code.functions)
+        self.touched: dict[int, bool] = {}  # by slot: it accesses the context
         self.called: list[Function] = []
         self._ids = 0
         self._pending: list[State] = []
@@ -109,15 +110,21 @@ class Machine:
         if not self.rules.constant_key or pointer.kind != STACK or pointer.number.mask:
             return None
         least = pointer.number.smin + pointer.off
-        if least % 8 or not -STACK_SIZE <= least < 0:
+        if not -STACK_SIZE <= least < 0:
             return None
         assert isinstance(pointer.about, int)
         slot = self.state.frames[pointer.about].stack.get((-least - 1) >> 3)
         if slot is None:
             return None
-        if all(kind == 2 for kind in slot.kinds[8 - size :]):
+        first = (-least - 1) & 7
+        if first + 1 >= size and all(slot.kinds[first - n] == ZEROED for n in range(size)):
             return 0
-        if slot.kinds.count(SPILL) != size or slot.reg.kind != SCALAR or slot.reg.number.mask:
+        if (
+            least % 8
+            or slot.kinds.count(SPILL) != size
+            or slot.reg.kind != SCALAR
+            or slot.reg.number.mask
+        ):
             return None
         mark_precise(slot.reg)
         return slot.reg.number.value

@@ -35,12 +35,24 @@ RDONLY_PROG, WRONLY_PROG = 1 << 7, 1 << 8  # BPF_F_*_PROG, uapi/linux/bpf.h
 CMPXCHG: Final = 0xF1
 
 
+def _same_use(m: Machine, i: Insn, pointer: Reg) -> None:
+    """An access to the context is rewritten by the kernel, so the instruction cannot be one to
+    other memory on another path (save_aux_ptr_type)."""
+    context_ = pointer.kind == CTX
+    if m.touched.setdefault(i.slot, context_) != context_:
+        raise Refused(
+            "this accesses the context on one path and other memory on another",
+            "the compiler merged two accesses: make them different, e.g. by a barrier between",
+        )
+
+
 def step_load(m: Machine, i: Insn) -> int:
     """*(size *)(src + off), extended by zeros or (MEMSX) by its sign."""
     pointer = m.operand(i.src)
     if i.dst == 10:
         raise Refused("r10, the frame pointer, cannot be changed")
     m.regs[i.dst] = load(m, pointer, i.src, i.off, i.size, i.op & 0xE0 == 0x80)
+    _same_use(m, i, pointer)
     return i.next
 
 
@@ -50,7 +62,9 @@ def step_store(m: Machine, i: Insn) -> int:
         value, is_constant = m.operand(i.src), False
     else:
         value, is_constant = Reg(SCALAR, constant(i.imm)), True
-    store(m, m.operand(i.dst), i.dst, i.off, i.size, value, is_constant)
+    pointer = m.operand(i.dst)
+    store(m, pointer, i.dst, i.off, i.size, value, is_constant)
+    _same_use(m, i, pointer)
     return i.next
 
 

@@ -159,18 +159,32 @@ def _decode(code: bytes) -> list[Insn | None]:
             insn.value = constant((second[3] & 0xFFFFFFFF) << 32 | imm & 0xFFFFFFFF)
             insn.target = second[3]
             insns.append(None)
-        elif not valid(insn):
-            raise Malformed(
-                insn.slot, "this is not an instruction, or uses bits that have no meaning"
-            )
+        elif not known(insn):
+            raise Malformed(insn.slot, f"opcode {op:#04x} is not an instruction")
     return insns
 
 
+def known(i: Insn) -> bool:
+    """Whether the kernel knows the opcode. What it does not know it refuses even where nothing
+    leads to it (resolve_pseudo_ldimm64)."""
+    kind, mode = i.op & 7, i.op & 0xE0
+    if kind == LDX:
+        return not i.imm and (mode == 0x60 or (mode == 0x80 and i.size < 8))
+    if kind in (ST, STX):
+        return mode == 0x60 or (kind == STX and mode == 0xC0 and i.size >= 4)
+    if kind in (ALU, ALU64):
+        return i.operation <= 0xD0 and not (i.op & 8 and i.operation == 0x80)
+    if kind in (JMP, JMP32):
+        return i.op in (CALL, EXIT, GOTO, GOTOL) or i.operation in _COMPARISONS
+    return False  # packet loads of classic BPF: check_ld_abs refuses them at these hooks
+
+
 def valid(i: Insn) -> bool:
-    """Whether the kernel knows the opcode, and all fields that have no meaning are zero."""
-    if i.dst > 10 or i.src > 10:
-        return False
-    return _VALID[i.op & 7](i)
+    """Whether all fields that have no meaning are zero, and registers are registers."""
+    return i.dst <= 10 and i.src <= 10 and (i.op == LD_IMM64 or _VALID[i.op & 7](i))
+
+
+_COMPARISONS: Final = (0x10, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70, 0xA0, 0xB0, 0xC0, 0xD0)
 
 
 def _valid_alu(i: Insn) -> bool:
@@ -188,7 +202,11 @@ def _valid_alu(i: Insn) -> bool:
     if i.operation == 0xB0:
         widths = (0, 8, 16, 32) if i.op & 7 == ALU64 else (0, 8, 16)
         return i.off in widths if register else not i.off
-    return i.off == 0 or (i.off == 1 and i.operation in (0x30, 0x90))
+    if not register and i.operation in (0x60, 0x70, 0xC0):
+        return not i.off and 0 <= i.imm < (64 if i.op & 7 == ALU64 else 32)
+    if i.operation not in (0x30, 0x90):
+        return not i.off
+    return i.off in (0, 1) and bool(register or i.imm)  # no division by the constant 0
 
 
 def _valid_jump(i: Insn) -> bool:
@@ -198,14 +216,11 @@ def _valid_jump(i: Insn) -> bool:
         if i.op == EXIT:
             return not (i.dst or i.src or i.imm)
         return not (i.dst or i.src or (i.imm if i.op == GOTO else i.off))
-    if i.operation not in (0x10, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70, 0xA0, 0xB0, 0xC0, 0xD0):
-        return False
     return not i.imm if i.op & 8 else not i.src
 
 
 def _valid_load(i: Insn) -> bool:
-    mode = i.op & 0xE0
-    return not i.imm and (mode == 0x60 or (mode == 0x80 and i.size < 8))
+    return True  # the kernel looks at all of them before: see `known`
 
 
 def _valid_store(i: Insn) -> bool:
@@ -218,13 +233,9 @@ def _valid_store(i: Insn) -> bool:
     return mode == 0xC0 and i.size >= 4 and i.imm in atomic
 
 
-def _valid_ld(i: Insn) -> bool:
-    return False  # packet loads of classic BPF: check_ld_abs refuses them at these hooks
-
-
 _VALID: Final = {
     ALU: _valid_alu, ALU64: _valid_alu, JMP: _valid_jump, JMP32: _valid_jump, LDX: _valid_load,
-    ST: _valid_store, STX: _valid_store, LD: _valid_ld,
+    ST: _valid_store, STX: _valid_store,
 }  # fmt: skip
 
 
@@ -269,9 +280,8 @@ def _resolve(insn: Insn, code: Code) -> None:
     elif kind in (JMP, JMP32) and insn.op != EXIT:
         insn.target = insn.slot + 1 + insn.off
     if kind in (ALU, ALU64, JMP, JMP32) and not insn.op & 8:
-        insn.value = constant(insn.imm if insn.wide else insn.imm & 0xFFFFFFFF)
-    if kind == JMP32:  # compared as it is, its upper half extended by the sign
-        insn.value = constant(insn.imm)
+        cut = kind == ALU and insn.operation == 0xB0  # a 32-bit move clears the upper half
+        insn.value = constant(insn.imm & 0xFFFFFFFF if cut else insn.imm)
 
 
 def _check_ends(code: Code, function: Function) -> None:

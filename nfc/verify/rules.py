@@ -32,6 +32,7 @@ SINCE: Final = {
     "linked_sums": KernelVersion(6, 11),  # 98d7ca374ba4: r2 = r1 + 5 stays linked to r1
     "stack_rounded_to_16": KernelVersion(6, 9),  # with a JIT
     "constant_key": KernelVersion(6, 14),  # d2102f2f5d75: array entries within bounds exist
+    "linked_widely": KernelVersion(6, 18, 44),  # 7a433e519364: by 32-bit sums and differences
     "reads_keep": KernelVersion(6, 14),  # 37cce22dbd51: what a helper reads stays known
 }
 
@@ -59,6 +60,7 @@ class Rules:
     stack_rounded_to_16: bool
     constant_key: bool
     reads_keep: bool
+    linked_widely: bool
 
     def spills(self, number: Scalar, size: int, constant: bool) -> bool:
         """Whether a number of `size` bytes keeps its value on the stack."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nfc.bpf.isa import ALU, ALU64, CALL, EXIT, GOTO, GOTOL, LD_IMM64, LDX, SRC_FUNC, ST, STX
 from nfc.verify import alu, calls, jumps, memory
-from nfc.verify.program import Insn
+from nfc.verify.program import Insn, valid
 from nfc.verify.refusal import Refused
 from nfc.verify.values import FUNCTION, MAP, SCALAR, VALUE, Reg
 
@@ -43,9 +43,16 @@ def step_constant(m: Machine, i: Insn) -> int:
     return i.next
 
 
+def step_invalid(m: Machine, i: Insn) -> int:
+    """An instruction that uses bits without a meaning; refused where a path comes to it."""
+    raise Refused("this instruction has no meaning: a field of it is not what it has to be")
+
+
 def step_of(i: Insn) -> Step:
     """The function that follows an instruction: it gives the slot of the next one, -1 at the end
     of a path."""
+    if not valid(i):
+        return step_invalid
     if i.op in _BY_OPCODE:
         return _BY_OPCODE[i.op]
     kind = i.op & 7

@@ -52,8 +52,9 @@ class Reg:
     `kind` is one of the names above; `number` a scalar's value or a pointer's variable offset;
     `off` a pointer's fixed offset in bytes. `id` tells apart, or ties together, values of one
     origin. `about`: bytes known to be in the packet (PACKET), the `Map` (MAP, VALUE …), the size
-    in bytes (MEM), the frame's number (STACK), the first slot (FUNCTION), or for a number what
-    was added since it got its id (None: nothing). `ref` is a reference that must be given back.
+    in bytes (MEM), the frame's number (STACK), the first slot (FUNCTION), or for a
+    number what was added since it got its id, and whether in 64 bits (None: nothing). `ref` is a
+    reference that must be given back.
     """
 
     __slots__ = ("about", "deps", "id", "kind", "number", "off", "precise", "ref")
