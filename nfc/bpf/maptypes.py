@@ -1,4 +1,4 @@
-"""Map types: numbers, names, first versions.
+"""Map types: numbers, names, first versions, and the sizes that they may have.
 
 Numbers: uapi/linux/bpf.h, enum bpf_map_type. First versions: the commits that added them, as
 listed in the eBPF docs (docs.ebpf.io, data/feature-versions.yaml).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nfc.bpf.object import MapDef
 from nfc.bpf.version import KernelVersion
 
 
@@ -58,3 +59,44 @@ _TABLE = (
 
 MAP_TYPES = {number: MapType(number, name, KernelVersion.parse(v)) for number, name, v in _TABLE}
 BY_NAME = {map_type.name: map_type for map_type in MAP_TYPES.values()}
+
+PAGE = 4096  # bytes; the smallest page of the machines that nfc makes objects for
+NO_PREALLOC = 1  # BPF_F_NO_PREALLOC, uapi/linux/bpf.h
+MAX_STACK_VALUE = 512  # keys are copied to the stack of the kernel's caller (MAX_BPF_STACK)
+
+
+def fault(definition: MapDef) -> str:
+    """What BPF_MAP_CREATE would refuse in a map's sizes and flags; empty: nothing.
+
+    The alloc_check functions of kernel/bpf/: arraymap.c, hashtab.c, lpm_trie.c, ringbuf.c,
+    queue_stack_maps.c. A perf_event_array may have 0 entries: loaders put the number of CPUs.
+    """
+    name = MAP_TYPES[definition.type].name if definition.type in MAP_TYPES else ""
+    key, value, entries = definition.key_size, definition.value_size, definition.max_entries
+    if name in ("array", "percpu_array", "prog_array", "perf_event_array", "cgroup_array"):
+        if key != 4:
+            return f"its key has {key} bytes, and has to have 4"
+        if name in ("prog_array", "perf_event_array", "cgroup_array") and value != 4:
+            return f"its value has {value} bytes, and has to have 4"
+    if name in ("hash", "percpu_hash", "lru_hash", "lru_percpu_hash", "lpm_trie"):
+        if not 0 < key <= MAX_STACK_VALUE:
+            return f"its key has {key} bytes"
+        if definition.flags & NO_PREALLOC and name.startswith("lru"):
+            return "it cannot have the flag BPF_F_NO_PREALLOC"
+    if name == "lpm_trie":
+        if not definition.flags & NO_PREALLOC:
+            return "it has to have the flag BPF_F_NO_PREALLOC"
+        if not 5 <= key <= 260:
+            return f"its key has {key} bytes; 4 for the length of the prefix, and 1 to 256 for it"
+    if name in ("queue", "stack", "ringbuf", "user_ringbuf", "bloom_filter") and key:
+        return "it has no keys, so their size has to be 0"
+    if name in ("ringbuf", "user_ringbuf"):
+        if value:
+            return "it has no values, so their size has to be 0"
+        if entries < PAGE or entries & (entries - 1):
+            return f"its size is {entries} bytes; it has to be a power of 2, and whole pages"
+    elif value == 0:
+        return "its values have 0 bytes"
+    if entries == 0 and name != "perf_event_array":
+        return "it has 0 entries"
+    return ""

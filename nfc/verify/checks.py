@@ -13,7 +13,8 @@ from nfc.bpf.object import Object, Program
 from nfc.bpf.version import KernelVersion
 from nfc.errors import KernelError, NfcError, ObjectError, PrivilegeError, UsageError
 from nfc.syntax.diagnostics import Diagnostic, nearest
-from nfc.verify.report import DryRun, Report
+from nfc.verify.interpret import Verdict, judge_linked
+from nfc.verify.report import DryRun, Report, Violation, path_text, violation_at
 from nfc.verify.structure import inspect
 
 if TYPE_CHECKING:
@@ -105,15 +106,32 @@ def _choose(obj: Object, function: str | None) -> Sequence[Program]:
 
 
 def _report(obj: Object, program: Program, hook: str, version: KernelVersion) -> Report:
-    structure = inspect(obj, program, hook, version)
+    """What the kernel version lacks; else what following every path shows."""
+    structure = inspect(obj, program.name, hook, version)
+    verdict = None
+    violations = structure.violations
+    if not violations:
+        verdict = judge_linked(obj, structure.program, hook, version)
+        violations = (_violation(verdict),) if not verdict.accepted else ()
     return Report(
         program.name,
         hook,
         str(version),
         structure.instructions,
-        structure.stack,
+        verdict.stack if verdict else 0,
         structure.helpers,
-        structure.violations,
+        violations,
+        processed=verdict.effort.processed if verdict else 0,
+    )
+
+
+def _violation(verdict: Verdict) -> Violation:
+    if verdict.slot is None:
+        return Violation(verdict.message, advice=verdict.advice)
+    return replace(
+        violation_at(verdict.program, verdict.slot, verdict.message, verdict.advice),
+        registers=tuple(f"r{n} = {text}" for n, text in verdict.registers),
+        path=path_text(verdict.program, verdict.path),
     )
 
 

@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any
+
+from nfc.bpf.object import LineInfo, Program
+
+SHOWN_STEPS = 8  # decisions of a path, the last ones
 
 
 @dataclass(frozen=True)
 class Violation:
     """Something that a kernel refuses; `instruction` counts 8-byte slots from the program's
-    start, None when the whole program is meant; `place` is file:line if the object says."""
+    start, None when the whole program is meant; `place` is file:line if the object says.
+
+    `advice` says what to do; `registers` what those that matter hold; `path` which way the
+    program went, as the last decisions before: `line 12: yes`.
+    """
 
     message: str
     instruction: int | None = None
     place: str = ""
     source: str = ""
+    advice: str = ""
+    registers: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """The place, the reason, the source line."""
+        """The place, the reason, the source line, and how it came to it."""
         where = self.place or (
             f"instruction {self.instruction}" if self.instruction is not None else ""
         )
-        text = f"{where}: {self.message}" if where else self.message
-        return f"{text}\n      {self.source}" if self.source else text
+        lines = [f"{where}: {self.message}" if where else self.message]
+        if self.source:
+            lines.append(f"    {self.source}")
+        if self.advice:
+            lines.append(f"    = {self.advice}")
+        if self.registers:
+            lines.append(f"    with {'; '.join(self.registers)}")
+        if self.path:
+            lines.append(f"    on the way {', '.join(self.path)}")
+        return "\n  ".join(lines)
 
 
 @dataclass(frozen=True)
@@ -41,7 +61,10 @@ class DryRun:
 
 @dataclass(frozen=True)
 class Report:
-    """One program: sizes in instructions and bytes, helpers by name, violations, dry run."""
+    """One program: sizes in instructions and bytes, helpers by name, violations, dry run.
+
+    `processed` counts the instructions that the check followed, on all paths.
+    """
 
     function: str
     hook: str
@@ -51,6 +74,7 @@ class Report:
     helpers: tuple[str, ...]
     violations: tuple[Violation, ...]
     dry_run: DryRun | None = None
+    processed: int = 0
 
     @property
     def ok(self) -> bool:
@@ -66,6 +90,7 @@ class Report:
             "kernel": self.kernel,
             "ok": self.ok,
             "instructions": self.instructions,
+            "processed": self.processed,
             "stack": self.stack,
             "helpers": list(self.helpers),
             "violations": [
@@ -74,6 +99,9 @@ class Report:
                     "instruction": v.instruction,
                     "place": v.place,
                     "source": v.source,
+                    "advice": v.advice,
+                    "registers": list(v.registers),
+                    "path": list(v.path),
                 }
                 for v in self.violations
             ],
@@ -91,9 +119,10 @@ class Report:
     def __str__(self) -> str:
         """Several lines for a terminal."""
         verdict = "ok" if not self.violations else "refused"
+        effort = f" ({self.processed} followed on all paths)" if self.processed else ""
         lines = [
             f"{self.function} ({self.hook}): {verdict} for kernel {self.kernel} and later",
-            f"  {self.instructions} instructions, {self.stack} bytes of stack, "
+            f"  {self.instructions} instructions{effort}, {self.stack} bytes of stack, "
             f"helpers: {', '.join(self.helpers) or 'none'}",
         ]
         lines += [f"  {violation}" for violation in self.violations]
@@ -110,3 +139,32 @@ def _dry_run_text(run: DryRun) -> list[str]:
         return [f"  running kernel {run.release}: accepted{effort}"]
     text = run.text.strip().splitlines()
     return [f"  running kernel {run.release}: refused", *(f"    {line}" for line in text)]
+
+
+# ---- from instructions to source lines ------------------------------------------------------
+
+
+def line_at(program: Program, slot: int) -> LineInfo | None:
+    """The source line that an instruction was made from, if the object says."""
+    at = bisect_right(program.line_info, slot * 8, key=lambda line: line.offset)
+    return program.line_info[at - 1] if at else None
+
+
+def violation_at(program: Program, slot: int, message: str, advice: str = "") -> Violation:
+    """A violation at an instruction, with the source line that it was made from."""
+    line = line_at(program, slot)
+    if line is None:
+        return Violation(message, slot, advice=advice)
+    return Violation(message, slot, f"{line.file}:{line.line}", line.text.strip(), advice)
+
+
+def path_text(program: Program, path: tuple[tuple[int, bool], ...]) -> tuple[str, ...]:
+    """The last decisions of a path: those of one source line that follow each other as one."""
+    shown: list[str] = []
+    for slot, taken in path:
+        line = line_at(program, slot)
+        where = f"line {line.line}" if line and line.line else f"instruction {slot}"
+        text = f"{where}: {'jump' if taken else 'no jump'}"
+        if not shown or shown[-1] != text:
+            shown.append(text)
+    return tuple(shown[-SHOWN_STEPS:])
