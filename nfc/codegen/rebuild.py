@@ -256,7 +256,8 @@ class _Rebuild:
         """Where byte `out` of what is put together lies; past the end is an error."""
         b = self.f.b
         self.f.fail_unless(b.icmp_unsigned("<=", out, number(MAX_AT)), "srh_full")
-        return at(b, at(b, self.memory, BYTES), out)
+        # Said once more, as in `in_packet`; MAX_AT is a mask too.
+        return at(b, at(b, self.memory, BYTES), b.and_(out, number(MAX_AT)))
 
     def _padding(self, used: ir.Value) -> ir.Value:
         """Bytes of padding behind `used` bytes: to a multiple of 8, and never one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 
 from nfc.bpf.facts import HOOKS, STACK_SIZE
@@ -62,10 +63,15 @@ def judge_linked(obj: Object, program: Program, hook: str, version: KernelVersio
         machine = Machine(code, HOOKS[hook], rules, _maps(obj, program), obj.license)
     except Malformed as refused:
         return Verdict(program, refused.message, refused.advice, refused.slot)
+    collecting = gc.isenabled()
+    gc.disable()  # values make no cycles, and there are many of them
     try:
         effort = machine.run()
     except Refused as refused:
         return _refused(program, machine, refused)
+    finally:
+        if collecting:
+            gc.enable()
     stack, frames, at = _deepest(code, machine.depths, rules)
     message = ""
     if frames > 8:

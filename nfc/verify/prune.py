@@ -7,6 +7,7 @@ kept state, registers that are not read again, and stack slots that nobody read 
 from __future__ import annotations
 
 from enum import Enum
+from functools import cache
 
 from nfc.verify.program import Code
 from nfc.verify.scalar import UNKNOWN, ZERO, within
@@ -31,6 +32,12 @@ class Level(Enum):
     ENOUGH = 0  # the kept one allows all that the new one does, where it matters
     WITHIN = 1  # the same, for all numbers and slots: in loops it is not known yet what matters
     EXACT = 2  # the same: a loop that makes no progress
+
+
+@cache
+def registers(live: int) -> tuple[int, ...]:
+    """The numbers of the registers whose bits are set, but for r10."""
+    return tuple(n for n in range(10) if live >> n & 1)
 
 
 _SIZED = frozenset((VALUE, VALUE_OR_NULL, MEM, MEM_OR_NULL, MAP_KEY))
@@ -73,15 +80,17 @@ class Comparison:
 
     def _registers(self, old: Frame, new: Frame, live: int) -> bool:
         before, now = old.regs, new.regs
-        for n in range(10):
-            if live >> n & 1 and before[n] is not now[n] and not self._reg(before[n], now[n]):
-                return False
-            if live >> n & 1 and before[n] is now[n] and not self._same_object(before[n]):
+        enough = self.level is Level.ENOUGH
+        for n in registers(live):
+            a, b = before[n], now[n]
+            if a is b:
+                if a.id and not self._pair(a.id, a.id):
+                    return False
+            elif enough and a.kind == SCALAR == b.kind and not a.precise:
+                continue
+            elif not self._reg(a, b):
                 return False
         return True
-
-    def _same_object(self, reg: Reg) -> bool:
-        return not reg.id or self._same_id(reg.id, reg.id)
 
     def _same_id(self, old: int, new: int) -> bool:
         """Whether ids may stand for each other (check_ids)."""
@@ -154,18 +163,21 @@ class Comparison:
             return True
         if everything and old.stack.keys() != new.stack.keys():
             return False
+        now, reads = new.stack, kept.reads
         for spi, slot in old.stack.items():
-            if not everything and (depth, spi) not in kept.reads:
+            if not everything and (depth, spi) not in reads:
                 continue
-            if not self._slot(slot, new.stack.get(spi, EMPTY)):
+            there = now.get(spi, EMPTY)
+            if slot is there:
+                if slot.reg.id and not self._pair(slot.reg.id, slot.reg.id):
+                    return False
+            elif not self._slot(slot, there):
                 return False
         return True
 
     def _slot(self, old: Slot, new: Slot) -> bool:
         if self.level is not Level.ENOUGH and old.kinds != new.kinds:
             return False
-        if old is new:
-            return old.kinds[7] != SPILL or self._same_object(old.reg)
         a, b = _as_number(old), _as_number(new)
         if a is not None and b is not None:
             return self._reg(a, b)

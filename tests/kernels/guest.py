@@ -33,6 +33,7 @@ _INIT = """#!{busybox} sh
 {busybox} --install -s /busybox
 export PATH={path}:/busybox
 mkdir -p /proc /sys /dev /tmp /run
+[ -e /bin/sh ] || ln -s {busybox} /bin/sh
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 mount -t tmpfs run /run; mount -t bpf bpf /sys/fs/bpf; mkdir -p /dev/shm
 for module in /modules/*.ko; do insmod $module; done

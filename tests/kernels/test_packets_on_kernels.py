@@ -28,6 +28,15 @@ SUITE = (
     "tests/kernel/test_ringbuf.py",
     "tests/kernel/test_routes.py",
 )
+# Not asked in guests: what counts packets against the clock, or sends one to a neighbour that it
+# finds out about only then.
+TIMED = (
+    "tests/kernel/test_routes.py::TestPackets::test_no_packet_is_lost_while_generations_change",
+    "tests/kernel/test_thesis_functions.py::test_action[push_encap_udp: UDP]",
+)
+# BPF_PROG_TEST_RUN takes endpoint programs on 5.10 and 6.1, and has said ENOTSUPP by 6.12.
+TEST_RUN = "tests/kernel/test_loader.py::TestLoad::test_the_endpoint_type_cannot_be_test_run"
+NOT_ASKED = {"5.10": (*TIMED, TEST_RUN), "6.1": (*TIMED, TEST_RUN), "6.12": TIMED}
 TIMEOUT_S = 900
 # How many of the suite's tests pass at least; the others need what a kernel lacks.
 PASS = {"5.10": 100, "6.1": 150, "6.12": 150}
@@ -44,9 +53,10 @@ class Suite:
 
 def suite_on(version: str) -> Suite:
     """The suite in one boot."""
+    pytest_ = ["python", "-m", "pytest", "-q", "-p", "in_guest", "-p", "no:cacheprovider"]
     ran = run_on(
         version,
-        ["python", "-m", "pytest", "-q", "-p", "in_guest", "-p", "no:cacheprovider", *SUITE],
+        [*pytest_, *(f"--deselect={test}" for test in NOT_ASKED[version]), *SUITE],
         variables={"PYTHONPATH": "tests/kernels"},
         compiler=True,
         timeout=TIMEOUT_S,
