@@ -50,7 +50,8 @@ def test_programs_compile(name: str, text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", commands())
 def test_commands_exist(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     words = shlex.split(line.split("||", maxsplit=1)[0])[1:]
-    command = cli.commands[words[0]]
+    command = cli.get_command(click.Context(cli), words[0])
+    assert command is not None, words[0]
     # Only the options matter here: the files that a page speaks of need not exist.
     monkeypatch.setattr(click.Path, "convert", lambda self, value, param, ctx: value)
     command.make_context(words[0], words[1:])

@@ -57,6 +57,9 @@ MAX_CALL_FRAMES = 8  # linux/bpf_verifier.h
 MAX_TAIL_CALLS = 33  # MAX_TAIL_CALL_CNT, linux/bpf.h
 PROGRAM_NAME_SIZE = 16  # bytes with the NUL: BPF_OBJ_NAME_LEN, uapi/linux/bpf.h
 
+# The kernels that `make kernels` runs, and the newest that nfc was run on.
+CONFIRMED = ("5.10", "6.1", "6.12", "6.18")
+
 BOUNDED_LOOPS_SINCE = KernelVersion(5, 3)  # 2589726d12a1
 BTF_LINE_INFO_SINCE = KernelVersion(5, 0)  # c454a46b5efd
 GLOBAL_DATA_SINCE = KernelVersion(5, 2)  # d8eca5bbb2be: .data, .rodata, .bss as maps

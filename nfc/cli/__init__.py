@@ -6,36 +6,41 @@ nor a terminal interface.
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
 
 import click
 
 from nfc.cli import output, version
-from nfc.cli.build import build
-from nfc.cli.check import check
-from nfc.cli.completion import completion
-from nfc.cli.demo import demo
-from nfc.cli.deploy import deploy
-from nfc.cli.events import events
-from nfc.cli.fmt import fmt
-from nfc.cli.new import new
-from nfc.cli.set import set_
-from nfc.cli.status import status
-from nfc.cli.table import table_
-from nfc.cli.undeploy import undeploy
 from nfc.errors import NfcError
 
+COMMANDS = (
+    *("new", "build", "check", "fmt"),
+    *("deploy", "status", "set", "table", "events", "undeploy"),
+    *("demo", "completion"),
+)
+_BUILTIN = ("set", "table")  # their functions have a name with an underscore behind it
 
-class _InOrder(click.Group):
-    """Lists commands in the order in which they are used, not of the alphabet."""
+
+class _Lazy(click.Group):
+    """Imports a command's file when it is asked for, and lists them in the order in which they
+    are used, not of the alphabet."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"nfc.cli.{cmd_name}")
+        command = getattr(module, cmd_name + "_" * (cmd_name in _BUILTIN))
+        assert isinstance(command, click.Command)
+        return command
 
 
 @click.group(
-    cls=_InOrder,
+    cls=_Lazy,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(
@@ -55,15 +60,6 @@ def cli() -> None:
     nfc check FILE.nf      what the kernel's verifier will say
     nfc deploy FILE.nf     onto a route of this machine, whole or not at all
     """
-
-
-COMMANDS = (
-    *(new, build, check, fmt),
-    *(deploy, status, set_, table_, events, undeploy),
-    *(demo, completion),
-)
-for _command in COMMANDS:
-    cli.add_command(_command)
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ def manual(group: click.Group, name: str = "nfc") -> str:
         *_options(group, context),
         ".SH COMMANDS",
     ]
-    for command in group.commands.values():
+    for command in _subcommands(group, context):
         lines += _command(command, context)
     return "\n".join(lines) + "\n" + _EXIT
 
@@ -61,8 +61,15 @@ def _command(command: click.Command, parent: click.Context) -> Iterator[str]:
     yield from _text(_paragraphs(command))
     yield from _options(command, context)
     if isinstance(command, click.Group):
-        for inner in command.commands.values():
+        for inner in _subcommands(command, context):
             yield from _command(inner, context)
+
+
+def _subcommands(group: click.Group, context: click.Context) -> Iterator[click.Command]:
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield command
 
 
 def _context(

@@ -6,12 +6,14 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nfc.errors import KernelError, NfcError
-from nfc.syntax.diagnostics import Diagnostic, SourceErrors
+
+if TYPE_CHECKING:
+    from nfc.syntax.diagnostics import Diagnostic
 
 
 def _color() -> bool:
@@ -22,6 +24,8 @@ def _color() -> bool:
 
 def error(problem: NfcError) -> None:
     """Show an error with its hint and, if the kernel gave one, the end of its log."""
+    from nfc.syntax.diagnostics import SourceErrors
+
     if isinstance(problem, SourceErrors):
         click.echo(problem.render(color=_color()), err=True)
         return
@@ -42,6 +46,8 @@ def warnings(diagnostics: tuple[Diagnostic, ...]) -> None:
 
 def error_json(problem: NfcError) -> dict[str, Any]:
     """An error as `--json` gives it: the same texts as on a terminal."""
+    from nfc.syntax.diagnostics import SourceErrors
+
     if isinstance(problem, SourceErrors):
         return {"ok": False, "diagnostics": [d.to_json() for d in problem.diagnostics]}
     found: dict[str, Any] = {"ok": False, "error": problem.message, "hint": problem.hint}

@@ -9,39 +9,80 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nfc.bpf.facts import HOOK_BY_SECTION
+from nfc.bpf.link import link
 from nfc.bpf.object import Object, Program
 from nfc.bpf.version import KernelVersion
 from nfc.errors import KernelError, NfcError, ObjectError, PrivilegeError, UsageError
-from nfc.syntax.diagnostics import Diagnostic, nearest
 from nfc.verify.interpret import Verdict, judge_linked
 from nfc.verify.report import DryRun, Report, Violation, path_text, violation_at
 from nfc.verify.structure import inspect
 
 if TYPE_CHECKING:
     from nfc.compiler import Compilation
+    from nfc.syntax.diagnostics import Diagnostic, SourceErrors
 
 MAX_OBJECT_BYTES = 64 << 20
 
 
 def check_path(
-    path: Path, kernel: str, function: str | None, *, load: bool
+    path: Path, kernels: Sequence[str], function: str | None, *, load: bool
 ) -> tuple[list[Report], tuple[Diagnostic, ...]]:
-    """Check a source or an object; reports, and the compiler's warnings.
+    """Check a source or an object for each of `kernels`; reports by kernel, and the compiler's
+    warnings. A source is compiled for each of them.
 
-    Raises SourceErrors for a source that does not compile, ObjectError for an object that is
-    none, UsageError for a function that is not there.
+    Raises SourceErrors for a source that compiles for none of them, ObjectError for an object
+    that is none, UsageError for a function that is not there.
     """
-    version = KernelVersion.parse(kernel)
+    versions = [KernelVersion.parse(kernel) for kernel in kernels]
     if _is_elf(path):
         obj = _read(path)
         chosen = _choose(obj, function)
-        return [_check(obj, program, version, load=load) for program in chosen], ()
-    from nfc.compiler import compile_file
+        reports = [_check(obj, p, v, load=load) for v in versions for p in chosen]
+        return reports, ()
+    return _check_source(path, kernels, function, load=load)
 
-    compilation = compile_file(path, kernel)
+
+def _check_source(
+    path: Path, kernels: Sequence[str], function: str | None, *, load: bool
+) -> tuple[list[Report], tuple[Diagnostic, ...]]:
+    from nfc.compiler import Compilation, compile_file
+    from nfc.syntax.diagnostics import SourceErrors
+
+    found: dict[str, Compilation | SourceErrors] = {}
+    for kernel in kernels:
+        try:
+            found[kernel] = compile_file(path, kernel)
+        except SourceErrors as errors:
+            found[kernel] = errors
+    compiled = [c for c in found.values() if isinstance(c, Compilation)]
+    if not compiled:
+        raise next(e for e in found.values() if isinstance(e, SourceErrors))
+    hooks = {c.manifest.function: c.manifest.hook for c in compiled[0].functions}
     if function is not None:
-        compilation = replace(compilation, functions=(compilation.function(function),))
-    return check_compilation(compilation, load=load), compilation.warnings
+        hooks = {function: compiled[0].function(function).manifest.hook}
+    reports = []
+    for kernel, result in found.items():
+        if isinstance(result, SourceErrors):
+            reports += [_not_compiled(name, hooks[name], kernel, result) for name in hooks]
+        else:
+            chosen = tuple(c for c in result.functions if c.manifest.function in hooks)
+            reports += check_compilation(replace(result, functions=chosen), load=load)
+    return reports, compiled[0].warnings
+
+
+def _not_compiled(name: str, hook: str, kernel: str, errors: SourceErrors) -> Report:
+    """What the compiler says, as violations: the file has no object for this kernel."""
+    violations = tuple(
+        Violation(
+            d.message,
+            place=f"{d.span.source.name}:{d.span.line}:{d.span.column}",
+            source=d.span.source.line(d.span.line).strip(),
+            advice=d.hint or "",
+        )
+        for d in errors.diagnostics
+        if d.severity == "error"
+    )
+    return Report(name, hook, str(KernelVersion.parse(kernel)), 0, 0, (), violations)
 
 
 def check_compilation(compilation: Compilation, *, load: bool) -> list[Report]:
@@ -91,6 +132,8 @@ def _choose(obj: Object, function: str | None) -> Sequence[Program]:
     if function is not None:
         chosen = [p for p in known if p.name == function]
         if not chosen:
+            from nfc.syntax.diagnostics import nearest
+
             raise UsageError(
                 f"the object has no program '{function}'",
                 hint=nearest(function, names) or f"its programs: {', '.join(names) or 'none'}",
@@ -106,12 +149,17 @@ def _choose(obj: Object, function: str | None) -> Sequence[Program]:
 
 
 def _report(obj: Object, program: Program, hook: str, version: KernelVersion) -> Report:
-    """What the kernel version lacks; else what following every path shows."""
-    structure = inspect(obj, program.name, hook, version)
+    return check_linked(obj, link(obj, program.name), hook, version)
+
+
+def check_linked(obj: Object, program: Program, hook: str, version: KernelVersion) -> Report:
+    """Check a program that `nfc.bpf.link` has put together: what the kernel version lacks; else
+    what following every path shows. Raises ObjectError where the code cannot be decoded."""
+    structure = inspect(obj, program, hook, version)
     verdict = None
     violations = structure.violations
     if not violations:
-        verdict = judge_linked(obj, structure.program, hook, version)
+        verdict = judge_linked(obj, program, hook, version)
         violations = (_violation(verdict),) if not verdict.accepted else ()
     return Report(
         program.name,
@@ -139,6 +187,28 @@ def _check(obj: Object, program: Program, version: KernelVersion, *, load: bool)
     hook = HOOK_BY_SECTION[program.section].name
     report = _report(obj, program, hook, version)
     return replace(report, dry_run=dry_run(obj, program, hook)) if load else report
+
+
+def explain_log(path: Path, kernel: str, function: str | None, log: str) -> str:
+    """A verifier's log that another machine wrote about a program of this file, against the
+    program's source lines. Raises as `check_path`, and UsageError where it is not clear about
+    which program it is."""
+    from nfc.kernel.verifier_log import explain
+
+    if _is_elf(path):
+        obj = _read(path)
+        chosen = _choose(obj, function)
+        if len(chosen) > 1:
+            names = ", ".join(p.name for p in chosen)
+            raise UsageError(f"the object has the programs {names}", hint="say --function")
+        return explain(log, link(obj, chosen[0].name))
+    from nfc.bpf.reader import read_object
+    from nfc.compiler import compile_file
+
+    compilation = compile_file(path, kernel)
+    compiled = compilation.function(function)
+    obj = read_object(compilation.object([compiled]))
+    return explain(log, link(obj, compiled.manifest.function))
 
 
 def dry_run(obj: Object, program: Program, hook: str) -> DryRun:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +130,32 @@ class Report:
         if self.dry_run is not None:
             lines += _dry_run_text(self.dry_run)
         return "\n".join(lines)
+
+
+def table(reports: Sequence[Report]) -> str:
+    """Functions by kernels, a cell each; below it what is refused and why, each reason once."""
+    kernels = list(dict.fromkeys(report.kernel for report in reports))
+    rows = list(dict.fromkeys((report.function, report.hook) for report in reports))
+    cells = {(r.function, r.kernel): "ok" if not r.violations else "refused" for r in reports}
+    first = max(len(f"{name} ({hook})") for name, hook in rows)
+    lines = [" ".join([" " * first, *(f"{kernel:>8}" for kernel in kernels)])]
+    for name, hook in rows:
+        said = (f"{cells.get((name, kernel), '-'):>8}" for kernel in kernels)
+        lines.append(" ".join([f"{f'{name} ({hook})':{first}}", *said]))
+    why: dict[str, list[Report]] = {}
+    for report in reports:
+        for violation in report.violations:
+            why.setdefault(str(violation), []).append(report)
+    for text, refused in why.items():
+        names = ", ".join(dict.fromkeys(report.function for report in refused))
+        versions = ", ".join(dict.fromkeys(report.kernel for report in refused))
+        lines.append(f"{names} on {versions}:\n  {text}")
+    for name, _ in rows:
+        runs = [r.dry_run for r in reports if r.function == name and r.dry_run]
+        for run in dict.fromkeys(runs):
+            head, *rest = _dry_run_text(run)
+            lines += [f"{name}:{head[1:]}", *rest]
+    return "\n".join(lines)
 
 
 def _dry_run_text(run: DryRun) -> list[str]:

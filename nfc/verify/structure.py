@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from nfc.bpf.facts import HOOKS, ISA_SINCE, limits
 from nfc.bpf.helpers import HELPERS
 from nfc.bpf.isa import LDX, ST, STX, Instruction, decode
-from nfc.bpf.link import link
 from nfc.bpf.maptypes import MAP_TYPES, fault
 from nfc.bpf.object import Object, Program
 from nfc.bpf.version import KernelVersion
@@ -34,13 +33,11 @@ class Structure:
     violations: tuple[Violation, ...]
 
 
-def inspect(obj: Object, name: str, hook: str, version: KernelVersion) -> Structure:
-    """Look at a program of an object as a kernel of `version` would at `hook`.
-
-    Raises ObjectError where the code cannot be decoded or put together.
+def inspect(obj: Object, program: Program, hook: str, version: KernelVersion) -> Structure:
+    """Look at a program that `nfc.bpf.link` has put together, as a kernel of `version` would at
+    `hook`; `obj` has its maps. Raises ObjectError where the code cannot be decoded.
     """
-    program = link(obj, name)
-    code = dict(decode(program.code, f"program {name}"))
+    code = dict(decode(program.code, f"program {program.name}"))
     found: list[Violation] = []
     if version < HOOKS[hook].since:
         found.append(Violation(f"hook '{hook}' came with kernel {HOOKS[hook].since}"))

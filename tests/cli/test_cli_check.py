@@ -108,6 +108,47 @@ def test_old_kernels(nfc: Nfc, tmp_path: Path) -> None:
     assert "came with kernel 4.18" in out
 
 
+def test_several_kernels_are_a_table(nfc: Nfc, tmp_path: Path) -> None:
+    """A source is compiled for each; an object is what it is."""
+    code, out, _ = nfc("check", STDLIB / "delay.nf", "--no-load", "--kernel", "all")
+    assert code == 1
+    head, first, second, *why = out.splitlines()
+    assert head.split() == ["5.10", "6.1", "6.12", "6.18"]
+    assert first.split() == ["mark_delay", "(in)", "refused", "ok", "ok", "ok"]
+    assert second.split() == ["end_dm", "(endpoint)", "refused", "ok", "ok", "ok"]
+    assert "delay.nf:18:67: kernel 5.10 has no clock that routers can share" in "\n".join(why)
+    assert out.count("delay.nf:18:67") == 1
+    path = tmp_path / "tag.o"
+    path.write_bytes(OBJECT)
+    code, out, _ = nfc("check", path, "--no-load", "--kernel", "4.14,6.1", "--kernel", "6.1")
+    assert code == 1
+    assert out.splitlines()[0].split() == ["4.14", "6.1"]
+    assert [line.split()[-2:] for line in out.splitlines()[1:2]] == [["refused", "ok"]]
+    found = json.loads(nfc("check", path, "--no-load", "--json", "--kernel", "all")[1])
+    assert [f["kernel"] for f in found["functions"]] == ["5.10", "6.1", "6.12", "6.18"]
+
+
+def test_a_source_that_compiles_for_none(nfc: Nfc) -> None:
+    code, out, err = nfc("check", STDLIB / "delay.nf", "--no-load", "--kernel", "5.10,5.15")
+    assert (code, out) == (1, "")
+    assert "delay.nf:18:67: error: kernel 5.10 has no clock" in err
+
+
+def test_the_log_of_another_machine(nfc: Nfc, made_by_clang: Path, tmp_path: Path) -> None:
+    log = tmp_path / "verifier.log"
+    log.write_text(
+        "0: R1=ctx() R10=fp0\n0: (b7) r1 = 1\n2: (85) call bpf_redirect#23\n"
+        "unknown func bpf_redirect#23\nprocessed 3 insns (limit 1000000) max_states_per_insn 0 "
+        "total_states 0 peak_states 0 mark_read 0\n"
+    )
+    code, out, err = nfc("check", made_by_clang, "--function", "wrong_helper", "--log", log)
+    assert (code, err) == (0, "")
+    assert "p.c:7: unknown func bpf_redirect#23" in out
+    code, out, err = nfc("check", made_by_clang, "--log", log)
+    assert (code, out) == (2, "")
+    assert "say --function" in err
+
+
 def refused(nfc: Nfc, path: Path, *options: str) -> str:
     """The message; the same text with --json; no traceback; the path named."""
     code, out, err = nfc("check", path, "--no-load", *options)
@@ -180,7 +221,7 @@ def test_any_bytes(tmp_path: Path, content: bytes, head: bytes) -> None:
 def survives(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     try:
-        reports, _ = check_path(path, "6.1", None, load=False)
+        reports, _ = check_path(path, ["6.1"], None, load=False)
     except NfcError as error:
         shown = error.render() if isinstance(error, SourceErrors) else error.message
         assert str(path) in shown or path.name in shown

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from nfc import __version__
@@ -41,7 +42,7 @@ def test_all_commands_are_listed_in_the_order_of_use(nfc: Nfc) -> None:
     assert (code, err) == (0, "")
     places = [out.index(f"\n  {name} ") for name in COMMANDS]
     assert places == sorted(places)
-    assert list(cli.commands) == COMMANDS
+    assert cli.list_commands(click.Context(cli)) == COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -50,7 +51,9 @@ def test_help(nfc: Nfc, command: str, flag: str) -> None:
     code, out, err = nfc(command, flag)
     assert (code, err) == (0, "")
     assert out.startswith(f"Usage: nfc {command} ")
-    for parameter in cli.commands[command].params:
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None
+    for parameter in found.params:
         for option in parameter.opts:
             if option.startswith("--"):
                 assert option in out

@@ -18,8 +18,9 @@ from mutate import Base, Kernel, mutants
 
 from nfc.bpf.isa import disassemble
 from nfc.bpf.version import KernelVersion
+from nfc.errors import ObjectError
 from nfc.kernel.verifier_log import parse
-from nfc.verify.interpret import judge_linked
+from nfc.verify.checks import check_linked
 
 NOW = KernelVersion.parse(os.uname().release)
 
@@ -38,16 +39,16 @@ class Table:
     def add(self, what: str, one: Base, kernel: Kernel) -> None:
         """Ask both."""
         start = time.perf_counter()
-        verdict = judge_linked(one.object, one.program, one.hook, NOW)
+        why = refusal(one)
         between = time.perf_counter()
         taken = kernel.accepts(one.program, one.hook)
         self.seconds_check += between - start
         self.seconds_kernel += time.perf_counter() - between
-        if verdict.accepted and taken:
+        if taken and not why:
             self.both_accept += 1
         elif taken:
-            self.wrong_reject.append((what, one, f"{verdict.slot}: {verdict.message}"))
-        elif verdict.accepted:
+            self.wrong_reject.append((what, one, why))
+        elif not why:
             self.wrong_accept.append((what, one))
         else:
             self.both_refuse += 1
@@ -62,6 +63,15 @@ class Table:
             f"  wrong rejects: {share:.2f} % of what the kernel accepts; "
             f"check {self.seconds_check:.1f} s, kernel {self.seconds_kernel:.1f} s"
         )
+
+
+def refusal(one: Base, version: KernelVersion = NOW) -> str:
+    """Why the check refuses a program; empty if it does not."""
+    try:
+        report = check_linked(one.object, one.program, one.hook, version)
+    except ObjectError as error:
+        return error.message
+    return "; ".join(f"{v.instruction}: {v.message}" for v in report.violations)
 
 
 def compare(bases: list[Base], count: int, seed: int) -> Table:
