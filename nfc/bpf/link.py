@@ -65,7 +65,7 @@ def link(obj: Object, name: str) -> Program:
             code[call.at + 1] = code[call.at + 1] & 0x0F | SRC_FUNC << 4
     # The kernel takes info on all functions, from their first instruction on, or on none
     # (check_btf_func, check_btf_line, kernel/bpf/verifier.c).
-    typed = all([info.offset for info in program.func_info] == [0] for program in order)
+    typed = all([info.offset for info in program.func_info[:1]] == [0] for program in order)
     lined = all(program.raw_line_info.startswith(bytes(4)) for program in order)
     return Program(
         name,

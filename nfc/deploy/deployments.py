@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nfc.bpf.version import KernelVersion
 from nfc.deploy import settings as params
 from nfc.deploy.places import PROGRAM, folder, generation, pin_names, remove_empty
 from nfc.deploy.recovery import (
@@ -158,7 +159,7 @@ def deploy(request: Request) -> Outcome:
 
 def running_kernel() -> str:
     """The running kernel's version."""
-    return os.uname().release
+    return str(KernelVersion.running())
 
 
 def _check_name(name: str) -> None:

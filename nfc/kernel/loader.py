@@ -86,7 +86,9 @@ def load(
         raise KernelError(f"no hook {hook!r}; there are: {', '.join(PROG_TYPES)}")
     kind = PROG_TYPES[hook] if isinstance(hook, str) else hook
     with ExitStack() as undo:
-        btf = undo.enter_context(_load_btf(obj.btf)) if obj.btf else None
+        btf = _load_btf(obj.btf) if obj.btf else None
+        if btf is not None:
+            undo.enter_context(btf)
         made: dict[str, Map] = {}
         for definition in obj.maps:
             made[definition.name] = undo.enter_context(_map(definition, reuse_maps, btf))
@@ -137,21 +139,19 @@ def _data_map(section: DataSection, reuse: Mapping[str, Map | Fd]) -> Map:
     return one
 
 
-def _load_btf(raw: bytes) -> Fd:
+def _load_btf(raw: bytes) -> Fd | None:
+    """Type information; None if this kernel does not take it (5.10 knows less than what clang
+    writes): the program loads without, as with libbpf, unless it has callbacks."""
     data = syscall.buffer_of(raw)
-    base = struct.pack("=QQI", syscall.address(data), 0, len(raw))
-    try:
-        return Fd(syscall.attempt(syscall.BTF_LOAD, base))
-    except OSError as error:
-        code = error.errno or 0
-    out = ctypes.create_string_buffer(_FIRST_LOG)
-    attr = struct.pack("=QQIII", syscall.address(data), syscall.address(out), len(raw), len(out), 1)
+    attr = struct.pack("=QQI", syscall.address(data), 0, len(raw))
     try:
         return Fd(syscall.attempt(syscall.BTF_LOAD, attr))
+    except PermissionError as error:
+        raise syscall.refused(
+            "load the object's BTF (type information)", error.errno or 0
+        ) from None
     except OSError:
-        refusal = syscall.refused("load the object's BTF (type information)", code)
-        refusal.log = _text(out)
-        raise refusal from None
+        return None
 
 
 def _prog_load(

@@ -5,6 +5,7 @@ The rules are is_scalar_branch_taken and regs_refine_cond_op (kernel/bpf/verifie
 
 from __future__ import annotations
 
+from nfc.verify import scalar
 from nfc.verify.scalar import (
     HIGH,
     S32_MAX,
@@ -14,10 +15,10 @@ from nfc.verify.scalar import (
     U32,
     U64,
     Scalar,
-    checked,
+    from_low,
+    from_whole,
     s32,
     s64,
-    sync,
     tnum_intersect,
     tnum_or,
 )
@@ -81,6 +82,8 @@ def _decided(operation: int, wide: bool, a: Scalar, b: Scalar) -> bool | None:
 
 def _equal(wide: bool, a: Scalar, b: Scalar) -> bool | None:
     bits = U64 if wide else U32
+    if not scalar.is_modern() and (a.mask | b.mask) & bits:
+        return None
     if not (a.mask | b.mask) & bits:
         return a.value & bits == b.value & bits
     known = bits & ~a.mask & ~b.mask
@@ -109,9 +112,12 @@ def _refined(operation: int, wide: bool, a: Scalar, b: Scalar) -> tuple[Scalar, 
     if operation in (GE, GT, SGE, SGT):
         b, a = _refined(FLIPPED[operation], wide, b, a)
         return a, b
+    if operation == NE and not scalar.is_modern():
+        return a, b
     x, y = list(a.bounds), list(b.bounds)
     (_WIDE if wide else _NARROW)[operation](x, y)
-    return checked(sync(tuple(x))), checked(sync(tuple(y)))  # type: ignore[arg-type]
+    known = from_whole if wide else from_low
+    return known(tuple(x)), known(tuple(y))  # type: ignore[arg-type]
 
 
 # Places in Scalar.bounds. Each of these changes the bounds of both operands.
@@ -188,7 +194,8 @@ def _set32(x: _Bounds, y: _Bounds) -> None:
 def _clear(x: _Bounds, bits: int) -> None:
     x[V] &= ~bits
     x[M] &= ~bits
-    x[SMIN:] = (S64_MIN, S64_MAX, 0, U64, S32_MIN, S32_MAX, 0, U32)
+    if scalar.is_modern():
+        x[SMIN:] = (S64_MIN, S64_MAX, 0, U64, S32_MIN, S32_MAX, 0, U32)
 
 
 def _nset64(x: _Bounds, y: _Bounds) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from dataclasses import dataclass
 
 from nfc.bpf.facts import HOOKS, STACK_SIZE
@@ -20,6 +21,7 @@ from nfc.verify.steps import step_of
 from nfc.verify.values import NOT_INIT, Map
 
 _NONE = Effort(0, 0)
+_ONE_AT_A_TIME = threading.Lock()  # what is known of numbers is remembered for all
 ARRAY = 2  # BPF_MAP_TYPE_ARRAY
 
 
@@ -56,8 +58,13 @@ def judge(obj: Object, name: str, hook: str, version: KernelVersion) -> Verdict:
 
 def judge_linked(obj: Object, program: Program, hook: str, version: KernelVersion) -> Verdict:
     """The same for a program that `nfc.bpf.link` has put together; `obj` has its maps."""
+    with _ONE_AT_A_TIME:
+        return _judge(obj, program, hook, version)
+
+
+def _judge(obj: Object, program: Program, hook: str, version: KernelVersion) -> Verdict:
     rules = rules_of(version)
-    scalar.forget()
+    scalar.begin(rules.deduced_halves)
     try:
         code = prepare(program, step_of)
         machine = Machine(code, HOOKS[hook], rules, _maps(obj, program), obj.license)

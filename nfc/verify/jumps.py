@@ -48,10 +48,10 @@ def step_branch(m: Machine, i: Insn) -> int:
     a = m.operand(i.dst)
     b = number(i.value) if i.value is not None else m.operand(i.src)
     if a.kind == SCALAR and b.kind == SCALAR:
+        if not m.rules.both_refined:
+            return _before_6_8(m, i, a, b)
         decided, holds, fails = compare(i.operation, i.wide, a.number, b.number)
         if decided is None:
-            if not m.rules.both_refined and _neither_known(a.number, b.number, i.wide):
-                holds = fails = (a.number, b.number)
             return _both_ways(m, i, a, b, holds, fails)
         mark_precise(a)
         mark_precise(b)
@@ -71,9 +71,25 @@ def step_branch(m: Machine, i: Insn) -> int:
     return i.next
 
 
-def _neither_known(a: Scalar, b: Scalar, wide: bool) -> bool:
-    bits = (1 << 64) - 1 if wide else 0xFFFFFFFF
-    return bool(a.mask & bits and b.mask & bits)
+def _before_6_8(m: Machine, i: Insn, a: Reg, b: Reg) -> int:
+    """Two numbers: decided only where the second is known, and nothing is learnt where none is,
+    but that equal ones are equal (check_cond_jmp_op, reg_combine_min_max; 5.10 and 6.1)."""
+    bits = (1 << 64) - 1 if i.wide else 0xFFFFFFFF
+    first, second = not a.number.mask & bits, not b.number.mask & bits
+    decided, holds, fails = compare(i.operation, i.wide, a.number, b.number)
+    same = (a.number, b.number)
+    if decided is not None:
+        if second:
+            mark_precise(a)
+            mark_precise(b)
+            return _decided(m, i, decided)
+        holds = fails = same
+    elif not (m.rules.subregisters or i.wide):
+        holds = fails = same
+    elif not (first or second):
+        holds = holds if i.wide and i.operation == EQ else same
+        fails = fails if i.wide and i.operation == NE else same
+    return _both_ways(m, i, a, b, holds, fails)
 
 
 def _decided(m: Machine, i: Insn, taken: bool) -> int:

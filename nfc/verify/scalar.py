@@ -59,15 +59,26 @@ _constants: dict[int, Scalar] = {}
 MAX_REMEMBERED: Final = 1 << 18
 
 
-def forget() -> None:
-    """Drop what is remembered, when it is much: between two programs, never within one."""
+class _Mode:
+    modern = True  # see `begin`
+
+
+def begin(modern: bool) -> None:
+    """Between two programs, never within one: whether bounds are deduced as by 6.8 and later.
+    What is remembered goes if that changes, or if it is much."""
     from nfc.verify import arith, branch
 
-    if len(_known) + len(_synced) > MAX_REMEMBERED:
-        keep = dict(UNKNOWN_BOUNDS)
+    if modern != _Mode.modern or len(_known) + len(_synced) > MAX_REMEMBERED:
+        _Mode.modern = modern
         for table in (_known, _synced, _constants, arith.remembered, branch.remembered):
             table.clear()
-        _known.update(keep)
+        _known.update({kept.bounds: kept for kept in (UNKNOWN, ZERO)})
+        _constants[0] = ZERO
+
+
+def is_modern() -> bool:
+    """Whether bounds are deduced as by 6.8 and later: see `begin`."""
+    return _Mode.modern
 
 
 def make(bounds: Bounds) -> Scalar:
@@ -172,7 +183,7 @@ def sync(bounds: Bounds) -> Scalar:
     """The scalar after what each reading knows has been told to the others."""
     found = _synced.get(bounds)
     if found is None:
-        found = _synced[bounds] = make(_sync(*bounds))
+        found = _synced[bounds] = make((_sync if _Mode.modern else _sync_before)(*bounds))
     return found
 
 
@@ -214,6 +225,51 @@ def _sync(
         min(s32max, s32(low | (least32 & S32_MAX))),
         max(u32min, low), min(u32max, low | least32),
     )  # fmt: skip
+
+
+def _sync_before(
+    v: int, m: int, smin: int, smax: int, umin: int, umax: int,
+    s32min: int, s32max: int, u32min: int, u32max: int,
+) -> Bounds:  # fmt: skip
+    """The same before 6.8: the halves tell each other nothing (reg_bounds_sync, 6.1)."""
+
+    def from_bits() -> None:
+        nonlocal smin, smax, umin, umax, s32min, s32max, u32min, u32max
+        low, least32 = v & U32, m & U32
+        smin, smax = max(smin, s64(v | (m & (1 << 63)))), min(smax, s64(v | (m & S64_MAX)))
+        umin, umax = max(umin, v), min(umax, v | m)
+        s32min = max(s32min, s32(low | (least32 & 0x80000000)))
+        s32max = min(s32max, s32(low | (least32 & S32_MAX)))
+        u32min, u32max = max(u32min, low), min(u32max, low | least32)
+
+    from_bits()
+    s32min, s32max, u32min, u32max = _signs(s32min, s32max, u32min, u32max, 32)
+    smin, smax, umin, umax = _signs(smin, smax, umin, umax, 64)
+    rv, rm = tnum_range(umin, umax)
+    v, m = tnum_intersect(v, m, rv, rm)
+    rv, rm = tnum_range(u32min, u32max)
+    lv, lm = tnum_intersect(v & U32, m & U32, rv, rm)
+    v, m = (v & HIGH) | lv, ((m & HIGH) | lm) & ~((v & HIGH) | lv)
+    from_bits()
+    return v, m, smin, smax, umin, umax, s32min, s32max, u32min, u32max
+
+
+def _signs(
+    smin: int, smax: int, umin: int, umax: int, bits: int
+) -> tuple[int, int, int, int]:  # fmt: skip
+    """Signed and unsigned readings from each other, as before 6.8 (__reg64_deduce_bounds)."""
+    whole, half = (1 << bits) - 1, 1 << (bits - 1)
+    if smin >= 0 or smax < 0:
+        umin = max(smin & whole, umin)
+        umax = min(smax & whole, umax)
+        return umin - (whole + 1) * (umin >= half), umax - (whole + 1) * (umax >= half), umin, umax
+    if umax < half:
+        umax = min(smax & whole, umax)
+        return umin, umax, umin, umax
+    if umin >= half:
+        umin = max(smin & whole, umin)
+        return umin - (whole + 1), smax, umin, umax
+    return smin, smax, umin, umax
 
 
 def _deduce32(
@@ -282,13 +338,38 @@ def checked(found: Scalar) -> Scalar:
             found.umin == found.umax == found.value and found.smin == found.smax == s64(found.value)
         ))
     ):  # fmt: skip
-        return make((found.value, found.mask, *UNBOUNDED))
+        return make((found.value, found.mask, *UNBOUNDED)) if _Mode.modern else UNKNOWN
     return found
+
+
+def from_low(bounds: Bounds) -> Scalar:
+    """After a 32-bit comparison: before 6.8 what was known of the whole goes, unless the upper
+    half is zero (__reg_combine_32_into_64)."""
+    if _Mode.modern:
+        return checked(sync(bounds))
+    v, m, *_, s32min, s32max, u32min, u32max = bounds
+    wide = (S64_MIN, S64_MAX, 0, U64)
+    if not (v | m) & HIGH:
+        signed_too = s32min >= 0 and s32max >= 0
+        wide = (*((s32min, s32max) if signed_too else (0, U32)), u32min, u32max)
+    return checked(sync((v, m, *wide, s32min, s32max, u32min, u32max)))
+
+
+def from_whole(bounds: Bounds) -> Scalar:
+    """After a 64-bit comparison: before 6.8 what was known of the low half goes, unless the
+    whole fits in it (__reg_combine_64_into_32)."""
+    if _Mode.modern:
+        return checked(sync(bounds))
+    v, m, smin, smax, umin, umax = bounds[:6]
+    low = (S32_MIN, S32_MAX)
+    if S32_MIN <= smin <= S32_MAX and S32_MIN <= smax <= S32_MAX:
+        low = (smin, smax)
+    ulow = (umin, umax) if umin <= U32 and umax <= U32 else (0, U32)
+    return checked(sync((v, m, smin, smax, umin, umax, *low, *ulow)))
 
 
 UNBOUNDED: Final = (S64_MIN, S64_MAX, 0, U64, S32_MIN, S32_MAX, 0, U32)
 UNKNOWN: Final = make((0, U64, *UNBOUNDED))
-UNKNOWN_BOUNDS: Final = {UNKNOWN.bounds: UNKNOWN}
 ZERO: Final = constant(0)
 
 

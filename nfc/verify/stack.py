@@ -94,13 +94,19 @@ def initialized(m: Machine, frame: Frame, least: int, end: int) -> None:
         spi, place = (-i - 1) >> 3, (-i - 1) & 7
         if place == 7 or i == least:
             m.state.read((frame.depth, spi))
-        if m.rules.uninitialised_stack:
-            continue
-        if frame.stack.get(spi, EMPTY).kinds[place] == INVALID:
+        if frame.stack.get(spi, EMPTY).kinds[place] == INVALID and not _may_be_read(m, frame, spi):
             raise Refused(
                 f"this reads byte {i} of the stack, which nothing was written to",
                 "initialise the variable before it is used",
             )
+
+
+def _may_be_read(m: Machine, frame: Frame, spi: int) -> bool:
+    """Whether bytes that nothing was written to may be read: before 6.8 those only above which
+    something lower was written, because only writing made the stack grow (allocated_stack)."""
+    if not m.rules.uninitialised_stack:
+        return False
+    return m.rules.reading_grows or spi <= max(frame.stack, default=-1)
 
 
 def write(m: Machine, pointer: Reg, off: int, size: int, value: Reg | None, constant: bool) -> None:

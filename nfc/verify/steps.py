@@ -34,6 +34,13 @@ def step_constant(m: Machine, i: Insn) -> int:
         found, off = m.maps[i.slot]
         m.regs[i.dst] = Reg(MAP, about=found) if off is None else Reg(VALUE, off=off, about=found)
     elif i.src == SRC_FUNC:
+        if not m.rules.callbacks:
+            raise Refused("callbacks came with kernel 5.13")
+        if not m.code.by_start[i.target].type_id:
+            raise Refused(
+                "a callback needs type information, and the object has none",
+                "compile with -g, which makes BTF",
+            )
         m.require_callback(m.code.by_start[i.target])
         m.regs[i.dst] = Reg(FUNCTION, about=i.target)
     elif i.src == 0 and i.value is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -33,6 +34,13 @@ class Kernel:
     release: str
     image: Path
     modules: Path  # the folder that holds kernel/, with .ko or .ko.xz files in it
+
+    @property
+    def update(self) -> str:
+        """The update of the long-term branch, which Debian's release may not say (6.1.0-50)."""
+        head = self.image.read_bytes()[: 1 << 16]  # the boot header names it
+        told = re.search(rb"Debian (\d+\.\d+\.\d+)-", head)
+        return told[1].decode() if told else self.release
 
 
 def cache_dir() -> Path:

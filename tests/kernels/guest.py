@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -106,9 +107,17 @@ def run_on(
             return _boot(kernel, work, timeout)
 
 
-@cache
+_one_at_a_time = threading.Lock()  # `cache` alone lets two threads make the same thing
+
+
 def base_image(compiler: bool) -> Path:
     """The part of the initramfs that is the same for every kernel; it ends with this process."""
+    with _one_at_a_time:
+        return _base_image(compiler)
+
+
+@cache
+def _base_image(compiler: bool) -> Path:
     folder = Path(_session().name)
     path = folder / f"base-{compiler}"
     with path.open("wb") as out:

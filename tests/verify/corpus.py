@@ -15,6 +15,7 @@ from nfc.bpf.object import Object
 from nfc.bpf.reader import read_object
 from nfc.compiler import compile_file
 from nfc.resources import data_dir
+from nfc.syntax.diagnostics import SourceErrors
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -24,9 +25,12 @@ CPUS = ("v1", "v2", "v3")
 
 
 def ours(kernel: str = "6.1") -> Iterator[Base]:
-    """Every function of the library and of the thesis's examples."""
+    """Every function of the library and of the thesis's examples that compiles for a kernel."""
     for source in OURS:
-        compilation = compile_file(source, kernel)
+        try:
+            compilation = compile_file(source, kernel)
+        except SourceErrors:
+            continue
         for compiled in compilation.functions:
             obj = read_object(compilation.object([compiled]))
             manifest = compiled.manifest

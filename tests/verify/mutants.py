@@ -7,86 +7,57 @@ Prints the confusion table, and each wrong accept; `-v` shows wrong rejects too.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 
 import corpus
+from confusion import Table, refusal
 from mutate import Base, Kernel, mutants
 
 from nfc.bpf.isa import disassemble
 from nfc.bpf.version import KernelVersion
-from nfc.errors import ObjectError
 from nfc.kernel.verifier_log import parse
-from nfc.verify.checks import check_linked
 
-NOW = KernelVersion.parse(os.uname().release)
+NOW = KernelVersion.running()
 
 
 @dataclass
-class Table:
-    """How often the check and the kernel said what."""
+class Compared:
+    """The table, and how long both took, in seconds."""
 
-    both_accept: int = 0
-    both_refuse: int = 0
-    wrong_accept: list[tuple[str, Base]] = field(default_factory=list)
-    wrong_reject: list[tuple[str, Base, str]] = field(default_factory=list)
-    seconds_check: float = 0
-    seconds_kernel: float = 0
+    table: Table = field(default_factory=Table)
+    check: float = 0
+    kernel: float = 0
 
     def add(self, what: str, one: Base, kernel: Kernel) -> None:
         """Ask both."""
         start = time.perf_counter()
-        why = refusal(one)
+        why = refusal(one, NOW)
         between = time.perf_counter()
         taken = kernel.accepts(one.program, one.hook)
-        self.seconds_check += between - start
-        self.seconds_kernel += time.perf_counter() - between
-        if taken and not why:
-            self.both_accept += 1
-        elif taken:
-            self.wrong_reject.append((what, one, why))
-        elif not why:
-            self.wrong_accept.append((what, one))
-        else:
-            self.both_refuse += 1
+        self.check += between - start
+        self.kernel += time.perf_counter() - between
+        self.table.add(what, one, why, taken)
 
     def __str__(self) -> str:
-        accepted = self.both_accept + len(self.wrong_reject)
-        share = 100 * len(self.wrong_reject) / accepted if accepted else 0
-        return (
-            f"                   kernel accepts   kernel refuses\n"
-            f"  check accepts    {self.both_accept:14}   {len(self.wrong_accept):14}\n"
-            f"  check refuses    {len(self.wrong_reject):14}   {self.both_refuse:14}\n"
-            f"  wrong rejects: {share:.2f} % of what the kernel accepts; "
-            f"check {self.seconds_check:.1f} s, kernel {self.seconds_kernel:.1f} s"
-        )
+        return f"{self.table}; check {self.check:.1f} s, kernel {self.kernel:.1f} s"
 
 
-def refusal(one: Base, version: KernelVersion = NOW) -> str:
-    """Why the check refuses a program; empty if it does not."""
-    try:
-        report = check_linked(one.object, one.program, one.hook, version)
-    except ObjectError as error:
-        return error.message
-    return "; ".join(f"{v.instruction}: {v.message}" for v in report.violations)
-
-
-def compare(bases: list[Base], count: int, seed: int) -> Table:
+def compare(bases: list[Base], count: int, seed: int) -> Compared:
     """`count` mutants, as many of each base; and the bases themselves."""
-    table = Table()
+    compared = Compared()
     chance = random.Random(seed)
     each = -(-count // len(bases))
     for one in bases:
         with Kernel(one.object) as kernel:
-            table.add("as it is", one, kernel)
+            compared.add("as it is", one, kernel)
             made = mutants(one, chance)
             for _ in range(each):
                 what, mutant = next(made)
-                table.add(what, mutant, kernel)
-    return table
+                compared.add(what, mutant, kernel)
+    return compared
 
 
 def main() -> None:
@@ -102,7 +73,8 @@ def main() -> None:
     sources = [] if given.theirs else list(corpus.ours())
     sources += [] if given.ours else list(corpus.theirs())
     bases = [b for b in sources if given.only in b.name]
-    table = compare(bases, given.count, given.seed)
+    compared = compare(bases, given.count, given.seed)
+    table = compared.table
     for what, one in table.wrong_accept:
         with Kernel(one.object) as kernel:
             said = parse(kernel.asks(one.program, one.hook)[1])
@@ -119,7 +91,7 @@ def main() -> None:
             w.split(": ", 1)[1] for *_, w in table.wrong_reject
         ).most_common():
             print(f"{n:6} {message}")
-    print(table)
+    print(compared)
 
 
 if __name__ == "__main__":

@@ -50,9 +50,11 @@ class Kernel:
     def __init__(self, obj: Object) -> None:
         self._stack = ExitStack()
         self._license = obj.license
-        self._btf = None
+        self._btf: syscall.Fd | None = None
         if obj.btf:
-            self._btf = self._stack.enter_context(loader._load_btf(obj.btf))
+            self._btf = loader._load_btf(obj.btf)
+            if self._btf is not None:
+                self._stack.enter_context(self._btf)
         fds = {}
         for definition in obj.maps:
             one = self._stack.enter_context(Map.create(definition, btf=self._btf))
