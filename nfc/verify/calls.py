@@ -251,7 +251,7 @@ def require_nothing_reserved(m: Machine, frame: Frame | None = None) -> None:
 def step_call(m: Machine, i: Insn) -> int:
     """A function of the program is called: its instructions follow, in a frame of their own."""
     function = m.code.by_start[i.target]
-    if function.is_global:
+    if function.arguments is not None:
         return m.call_global(i, function)
     caller = m.frame
     frame = Frame(function.number, caller.depth + 1, i.slot)

@@ -17,6 +17,7 @@ from nfc.verify.memory import RDONLY_PROG, WRONLY_PROG
 from nfc.verify.program import Code, Malformed, prepare
 from nfc.verify.refusal import Refused
 from nfc.verify.rules import Rules, rules_of
+from nfc.verify.signatures import Signature, global_functions
 from nfc.verify.steps import step_of
 from nfc.verify.values import NOT_INIT, Map
 
@@ -66,7 +67,7 @@ def _judge(obj: Object, program: Program, hook: str, version: KernelVersion) -> 
     rules = rules_of(version)
     scalar.begin(rules.deduced_halves)
     try:
-        code = prepare(program, step_of)
+        code = prepare(program, step_of, _signatures(obj, program, rules))
         machine = Machine(code, HOOKS[hook], rules, _maps(obj, program), obj.license)
     except Malformed as refused:
         return Verdict(program, refused.message, refused.advice, refused.slot)
@@ -86,6 +87,12 @@ def _judge(obj: Object, program: Program, hook: str, version: KernelVersion) -> 
     elif stack > STACK_SIZE:
         message = f"{stack} bytes of stack with all functions that are called; there are 512"
     return Verdict(program, message, slot=at if message else None, effort=effort, stack=stack)
+
+
+def _signatures(obj: Object, program: Program, rules: Rules) -> dict[int, Signature]:
+    if len(program.func_info) < 2 or not rules.global_functions:
+        return {}
+    return global_functions(obj.btf, (info.type_id for info in program.func_info))
 
 
 def _refused(program: Program, machine: Machine, refused: Refused) -> Verdict:

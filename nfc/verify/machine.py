@@ -12,15 +12,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from nfc.bpf.facts import STACK_SIZE, HookFacts, limits
+from nfc.bpf.isa import CALL
+from nfc.bpf.prototypes import PROTOTYPES
 from nfc.verify import prune
+from nfc.verify.jumps import forget_packet
 from nfc.verify.program import Code, Function, Insn
 from nfc.verify.refusal import Refused
 from nfc.verify.rules import Rules
 from nfc.verify.scalar import ZERO
+from nfc.verify.signatures import CONTEXT, OTHER
 from nfc.verify.state import ALL_MISC, SPILL, ZEROED, Checkpoint, Frame, Slot, State, Step
 from nfc.verify.values import (
     CTX,
     NOT_INIT,
+    NOTHING,
     SCALAR,
     STACK,
     Map,
@@ -166,7 +171,16 @@ class Machine:
         main = Frame(0, 0)
         main.regs[1] = Reg(CTX)
         self._walk(main, 0)
+        for function in self.called:  # grows while it is walked
+            self._walk(self._called_alone(function), function.start)
         return Effort(self.processed, self.states)
+
+    def _called_alone(self, function: Function) -> Frame:
+        """The frame of a global function: any arguments of its types."""
+        frame = Frame(function.number, 0)
+        for n, argument in enumerate(function.arguments or (), 1):
+            frame.regs[n] = Reg(CTX) if argument == CONTEXT else unknown()
+        return frame
 
     def _walk(self, frame: Frame, start: int) -> None:
         frame.regs[10] = Reg(STACK, about=0)
@@ -197,12 +211,45 @@ class Machine:
 
     def end_of_program(self) -> int:
         """The main function returns; any number that fits will do at these hooks."""
-        self.operand(0)
+        result = self.operand(0)
+        if self.frame.function and result.kind != SCALAR:
+            raise Refused("a global function returns something that is no number")
         return -1
 
     def call_global(self, insn: Insn, function: Function) -> int:
-        """A function that is verified by itself is called."""
-        raise Refused(f"{function.name} is global: the check does not follow it")
+        """A function that is verified by itself is called (check_func_call)."""
+        for n, argument in enumerate(function.arguments or (), 1):
+            given = self.operand(n)
+            if n > 5 or argument == OTHER:
+                raise Refused(
+                    f"argument {n} of {function.name}, a global function, is {OTHER}",
+                    "make the function static",
+                )
+            if given.kind != (CTX if argument == CONTEXT else SCALAR) or given.off:
+                raise Refused(f"argument {n} of {function.name} must be {argument}", "", (n,))
+        if function not in self.called:
+            self.called.append(function)
+        if self._moves_packet(function):
+            forget_packet(self.state, unknown)
+        self.regs[0:6] = [unknown(), *[NOTHING] * 5]
+        return insn.next
+
+    def _moves_packet(self, function: Function, above: tuple[Function, ...] = ()) -> bool:
+        """Whether it, or what it calls, may move the packet. Kernels before 6.13 did not ask."""
+        if function in above:
+            return False
+        for slot in range(function.start, function.end):
+            insn = self.code.insns[slot]
+            if insn is None or insn.op != CALL:
+                continue
+            prototype = PROTOTYPES.get(insn.imm) if insn.src == 0 else None
+            if prototype is not None and prototype.moves:
+                return True
+            if insn.src == 1 and self._moves_packet(
+                self.code.by_start[insn.target], (*above, function)
+            ):
+                return True
+        return False
 
     def require_callback(self, function: Function) -> None:
         """Raises Refused if a function may not be a callback."""

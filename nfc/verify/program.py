@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from nfc.bpf.isa import (
@@ -83,13 +84,14 @@ class Insn:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function: slots from `start` to before `end`; `name` for people."""
+    """A function: slots from `start` to before `end`; `name` for people; `arguments` of a global
+    one (see nfc.verify.signatures)."""
 
     number: int
     start: int
     end: int
     name: str
-    is_global: bool = False
+    arguments: tuple[str, ...] | None = None
     type_id: int = 0
 
 
@@ -122,15 +124,20 @@ class Malformed(Refused):
         self.slot = slot
 
 
-def prepare(program: Program, steps: Callable[[Insn], Any]) -> Code:
-    """Decode a linked program (nfc.bpf.link). `steps` finds what follows an instruction.
+def prepare(
+    program: Program,
+    steps: Callable[[Insn], Any],
+    signatures: Mapping[int, tuple[str, ...]] = MappingProxyType({}),
+) -> Code:
+    """Decode a linked program (nfc.bpf.link). `steps` finds what follows an instruction;
+    `signatures`: by BTF type, what the arguments of global functions are.
 
     Raises Malformed.
     """
     insns = _decode(program.code)
     if not any(insns):
         raise Malformed(None, "the program is empty")
-    functions = _functions(program, insns)
+    functions = _functions(program, insns, signatures)
     code = Code(tuple(insns), functions, {f.start: f for f in functions})
     for insn in insns:
         if insn is not None:
@@ -242,7 +249,9 @@ _VALID: Final = {
 # ---- functions and jumps --------------------------------------------------------------------
 
 
-def _functions(program: Program, insns: list[Insn | None]) -> tuple[Function, ...]:
+def _functions(
+    program: Program, insns: list[Insn | None], signatures: Mapping[int, tuple[str, ...]]
+) -> tuple[Function, ...]:
     starts = {0}
     for insn in insns:
         if insn is None:
@@ -262,6 +271,7 @@ def _functions(program: Program, insns: list[Insn | None]) -> tuple[Function, ..
             start,
             ordered[number + 1] if number + 1 < len(ordered) else len(insns),
             program.name if not start else f"the function at {start}",
+            arguments=signatures.get(types.get(start, 0)) if start else None,
             type_id=types.get(start, 0),
         )
         for number, start in enumerate(ordered)
