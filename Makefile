@@ -29,8 +29,9 @@ demo: ## Compile a function, load it onto a real route, send packets through it 
 	@scripts/setup demo
 	@.venv/bin/nfc demo
 
-bench: setup ## Measure compiled functions against C by hand (root, clang)
+bench: setup ## Measure functions against C by hand, and the check against the kernel's (root, clang)
 	@.venv/bin/python bench/functions.py
+	@.venv/bin/python bench/check.py
 
 wheel: setup ## Build the wheel into dist/
 	@.venv/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --no-index -w dist .

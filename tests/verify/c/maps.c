@@ -153,4 +153,23 @@ SEC("lwt_in") int others(struct __sk_buff *skb)
 	return OK;
 }
 
+struct {
+	__uint(type, 9);
+	__uint(max_entries, 16);
+	__type(key, u32);
+	__type(value, u64);
+} recent SEC(".maps");
+
+SEC("lwt_xmit") int remembered(struct __sk_buff *skb)
+{
+	u32 key = skb->hash;
+	u64 one = 1, *seen = map_lookup(&recent, &key);
+
+	if (!seen)
+		return map_update(&recent, &key, &one, 0) ? DROP : OK;
+	*seen += 1;
+	one = *seen;
+	return store_bytes(skb, 4, &one, 2, 0) ? DROP : OK;
+}
+
 char _license[] SEC("license") = "GPL";
