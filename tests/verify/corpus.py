@@ -40,8 +40,13 @@ def ours(kernel: str = "6.1") -> Iterator[Base]:
 @cache
 def made_by_clang(path: Path, cpu: str, level: str = "-O2") -> Object:
     """A C file, compiled."""
+    return read_object(bytes_by_clang(path, cpu, level))
+
+
+def bytes_by_clang(path: Path, cpu: str, level: str = "-O2") -> bytes:
+    """The object that clang makes of a C file."""
     command = ["clang", level, "-g", "-target", "bpf", f"-mcpu={cpu}", "-c", str(path), "-o", "-"]
-    return read_object(subprocess.run(command, check=True, capture_output=True).stdout)
+    return subprocess.run(command, check=True, capture_output=True).stdout
 
 
 def theirs(cpus: tuple[str, ...] = CPUS) -> Iterator[Base]:
