@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
 from typing import Self
 
+from nfc.bpf.btf import parse_btf
 from nfc.bpf.link import link
 from nfc.bpf.object import DataSection, MapDef, Object
 from nfc.errors import KernelError, PrivilegeError
@@ -141,7 +142,8 @@ def _data_map(section: DataSection, reuse: Mapping[str, Map | Fd]) -> Map:
 
 def _load_btf(raw: bytes) -> Fd | None:
     """Type information; None if this kernel does not take it (5.10 knows less than what clang
-    writes): the program loads without, as with libbpf, unless it has callbacks."""
+    writes): the program loads without, as with libbpf, unless it has callbacks. Raises ObjectError
+    for what is no BTF to anybody."""
     data = syscall.buffer_of(raw)
     attr = struct.pack("=QQI", syscall.address(data), 0, len(raw))
     try:
@@ -151,6 +153,7 @@ def _load_btf(raw: bytes) -> Fd | None:
             "load the object's BTF (type information)", error.errno or 0
         ) from None
     except OSError:
+        parse_btf(raw)
         return None
 
 

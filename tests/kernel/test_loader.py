@@ -152,8 +152,16 @@ class TestLoad:
 
     def test_btf_that_is_none_is_refused(self) -> None:
         obj = replace(counting(), btf=b"\x9f\xeb\x01\x00" + bytes(20))
-        with pytest.raises(KernelError, match="BTF"):
+        with pytest.raises(ObjectError, match="BTF"):
             load(obj, "count", hook="in")
+
+    def test_btf_that_only_the_kernel_does_not_know_is_left_out(self) -> None:
+        # Well formed, and refused by every kernel: an integer of 33 bits in 4 bytes.
+        named = struct.pack("<III", 0, 1 << 24, 4) + struct.pack("<I", 33)
+        header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(named), len(named), 1)
+        obj = replace(counting(), btf=header + named + b"\0")
+        with load(obj, "count", hook="in") as loaded:
+            assert loaded.info().name == "count"
 
     def test_a_failure_at_any_step_leaks_nothing(self) -> None:
         # The fixture compares descriptors; each of these fails later than the one before.
