@@ -58,9 +58,12 @@ def _legacy(content: bytes, symbol: Symbol) -> MapDef:
     if symbol.size < LEGACY_SIZE:
         raise ObjectError(f"a map needs {LEGACY_SIZE} bytes, not {symbol.size}", where=symbol.where)
     end = symbol.value + symbol.size
-    if content[symbol.value + LEGACY_SIZE : end].strip(b"\0"):
+    rest = content[symbol.value + LEGACY_SIZE : end]
+    # iproute2's struct bpf_elf_map goes on with an id and where to pin it, which say nothing of
+    # the map itself; then with the map in it (include/bpf_elf.h).
+    if rest[8:].strip(b"\0") or (len(rest) % 4 and rest.strip(b"\0")):
         raise ObjectError(
-            f"uses more than the first {LEGACY_SIZE} bytes of a map",
+            "describes a map of maps, or something else that nfc does not know",
             where=symbol.where,
             hint="declare it with BTF, in section .maps",
         )

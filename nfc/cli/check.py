@@ -25,6 +25,11 @@ MAX_LOG = 16 << 20  # characters: as much as the kernel writes at most
     help="A kernel to check for; may be given several times. all: those that nfc is tested on.",
 )
 @options.function
+@click.option(
+    "--hook",
+    type=click.Choice(("endpoint", "in", "out", "xmit")),
+    help="The hook of an object's programs whose section names none.",
+)
 @click.option("--no-load", is_flag=True, help="Do not ask the running kernel's verifier.")
 @click.option(
     "--log",
@@ -37,6 +42,7 @@ def check(
     file: Path,
     kernels: tuple[str, ...],
     function: str | None,
+    hook: str | None,
     no_load: bool,
     log: Any,
     as_json: bool,
@@ -67,7 +73,7 @@ def check(
         return
     with output.errors_as_json(as_json):
         reports, warnings = check_path(
-            file, list(dict.fromkeys(wanted)), function, load=not no_load
+            file, list(dict.fromkeys(wanted)), function, load=not no_load, hook=hook
         )
     ok = all(report.ok for report in reports)
     if as_json:

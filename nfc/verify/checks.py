@@ -25,10 +25,11 @@ MAX_OBJECT_BYTES = 64 << 20
 
 
 def check_path(
-    path: Path, kernels: Sequence[str], function: str | None, *, load: bool
+    path: Path, kernels: Sequence[str], function: str | None, *, load: bool, hook: str | None = None
 ) -> tuple[list[Report], tuple[Diagnostic, ...]]:
     """Check a source or an object for each of `kernels`; reports by kernel, and the compiler's
-    warnings. A source is compiled for each of them.
+    warnings. A source is compiled for each of them. `hook`: that of an object's programs whose
+    section names none (iproute2 and bcc take any section, and are told the hook).
 
     Raises SourceErrors for a source that compiles for none of them, ObjectError for an object
     that is none, UsageError for a function that is not there.
@@ -36,9 +37,11 @@ def check_path(
     versions = [KernelVersion.parse(kernel) for kernel in kernels]
     if _is_elf(path):
         obj = _read(path)
-        chosen = _choose(obj, function)
-        reports = [_check(obj, p, v, load=load) for v in versions for p in chosen]
+        chosen = _choose(obj, function, hook)
+        reports = [_check(obj, p, at, v, load=load) for v in versions for p, at in chosen]
         return reports, ()
+    if hook is not None:
+        raise UsageError("a source says the hook of each function itself", hint="leave out --hook")
     return _check_source(path, kernels, function, load=load)
 
 
@@ -92,9 +95,10 @@ def check_compilation(compilation: Compilation, *, load: bool) -> list[Report]:
     reports = []
     for compiled in compilation.functions:
         obj = read_object(compilation.object([compiled]))
-        program = obj.program(compiled.manifest.function)
+        manifest = compiled.manifest
+        program = obj.program(manifest.function)
         version = KernelVersion.parse(compilation.target.name)
-        reports.append(_check(obj, program, version, load=load))
+        reports.append(_check(obj, program, manifest.hook, version, load=load))
     return reports
 
 
@@ -125,27 +129,34 @@ def _read(path: Path) -> Object:
         raise ObjectError(error.message, where=str(path), hint=error.hint) from None
 
 
-def _choose(obj: Object, function: str | None) -> Sequence[Program]:
-    """The programs of the hooks that we know, or the one that is asked for."""
-    known = [p for p in obj.programs if p.section in HOOK_BY_SECTION]
-    names = [p.name for p in known]
-    if function is not None:
-        chosen = [p for p in known if p.name == function]
-        if not chosen:
-            from nfc.syntax.diagnostics import nearest
+def _choose(obj: Object, function: str | None, hook: str | None) -> list[tuple[Program, str]]:
+    """The programs whose hook is known, with it; or the one that is asked for."""
+    known = {
+        program.name: (program, HOOK_BY_SECTION[program.section].name)
+        for program in obj.programs
+        if program.section in HOOK_BY_SECTION
+    }
+    if hook is not None:
+        known |= {
+            program.name: (program, hook)
+            for program in obj.programs
+            if program.name not in known and program.section != ".text"  # helpers of others
+        }
+    if function is not None and function not in known:
+        from nfc.syntax.diagnostics import nearest
 
-            raise UsageError(
-                f"the object has no program '{function}'",
-                hint=nearest(function, names) or f"its programs: {', '.join(names) or 'none'}",
-            )
-        return chosen
+        raise UsageError(
+            f"the object has no program '{function}'",
+            hint=nearest(function, list(known)) or f"its programs: {', '.join(known) or 'none'}",
+        )
     if not known:
         sections = ", ".join(sorted({p.section for p in obj.programs})) or "none"
         raise ObjectError(
-            "the object has no program of the four hooks",
-            hint=f"their sections are {', '.join(HOOK_BY_SECTION)}; this object's are {sections}",
+            "the object does not say for which hook its programs are",
+            hint=f"say --hook; sections that do are {', '.join(HOOK_BY_SECTION)}, "
+            f"this object's are {sections}",
         )
-    return known
+    return [known[function]] if function is not None else list(known.values())
 
 
 def _report(obj: Object, program: Program, hook: str, version: KernelVersion) -> Report:
@@ -183,8 +194,9 @@ def _violation(verdict: Verdict) -> Violation:
     )
 
 
-def _check(obj: Object, program: Program, version: KernelVersion, *, load: bool) -> Report:
-    hook = HOOK_BY_SECTION[program.section].name
+def _check(
+    obj: Object, program: Program, hook: str, version: KernelVersion, *, load: bool
+) -> Report:
     report = _report(obj, program, hook, version)
     return replace(report, dry_run=dry_run(obj, program, hook)) if load else report
 
@@ -197,11 +209,10 @@ def explain_log(path: Path, kernel: str, function: str | None, log: str) -> str:
 
     if _is_elf(path):
         obj = _read(path)
-        chosen = _choose(obj, function)
-        if len(chosen) > 1:
-            names = ", ".join(p.name for p in chosen)
-            raise UsageError(f"the object has the programs {names}", hint="say --function")
-        return explain(log, link(obj, chosen[0].name))
+        names = [p.name for p in obj.programs]
+        if function not in names:
+            raise UsageError(f"the object has {', '.join(names)}", hint="say which with --function")
+        return explain(log, link(obj, function))
     from nfc.bpf.reader import read_object
     from nfc.compiler import compile_file
 
