@@ -209,10 +209,7 @@ def explain_log(path: Path, kernel: str, function: str | None, log: str) -> str:
 
     if _is_elf(path):
         obj = _read(path)
-        names = [p.name for p in obj.programs]
-        if function not in names:
-            raise UsageError(f"the object has {', '.join(names)}", hint="say which with --function")
-        return explain(log, link(obj, function))
+        return explain(log, link(obj, _only(obj, function)))
     from nfc.bpf.reader import read_object
     from nfc.compiler import compile_file
 
@@ -220,6 +217,22 @@ def explain_log(path: Path, kernel: str, function: str | None, log: str) -> str:
     compiled = compilation.function(function)
     obj = read_object(compilation.object([compiled]))
     return explain(log, link(obj, compiled.manifest.function))
+
+
+def _only(obj: Object, function: str | None) -> str:
+    """The name of the program meant, in whatever section: the one asked for, or the only one."""
+    names = [p.name for p in obj.programs if p.section != ".text"]  # there, helpers of others
+    names = names or [p.name for p in obj.programs]
+    if function in {p.name for p in obj.programs}:
+        return str(function)
+    if function is None and len(names) == 1:
+        return names[0]
+    programs = ", ".join(names) or "none"
+    if function is not None:
+        raise UsageError(
+            f"the object has no program '{function}'", hint=f"its programs: {programs}"
+        )
+    raise UsageError(f"the object has the programs {programs}", hint="say --function")
 
 
 def dry_run(obj: Object, program: Program, hook: str) -> DryRun:

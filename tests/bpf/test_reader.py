@@ -118,6 +118,31 @@ def test_maps_from_before_btf() -> None:
     assert obj.license == "Dual BSD/GPL"
 
 
+def of_iproute2(*numbers: int) -> str:
+    """A map as iproute2 declares one (struct bpf_elf_map, include/bpf_elf.h): 36 bytes."""
+    values = ", ".join(map(str, numbers))
+    return (
+        "struct bpf_elf_map { unsigned numbers[9]; };"
+        f'struct bpf_elf_map one __attribute__((section("maps"), used)) = {{{{{values}}}}};'
+        'int f(void *c) __attribute__((section("x")));'
+        "static void *(*lookup)(void *, const void *) = (void *)1;"
+        "int f(void *c) { unsigned key = 0; return lookup(&one, &key) ? 0 : 2; }"
+    )
+
+
+def test_maps_of_iproute2() -> None:
+    """An id and where to pin it follow what the kernel is told of the map."""
+    obj = read_object(clang_object(source=of_iproute2(1, 4, 8, 16, 1, 7, 2), debug=False))
+    assert obj.maps == (MapDef("one", 1, 4, 8, 16, 1),)
+
+
+def test_maps_of_maps_are_refused() -> None:
+    data = clang_object(source=of_iproute2(12, 4, 4, 16, 0, 7, 2, 9, 1), debug=False)
+    with pytest.raises(ObjectError, match="map of maps") as caught:
+        read_object(data)
+    assert caught.value.hint
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_reading_is_the_same_each_time(name: str) -> None:
     data = real_object(name)

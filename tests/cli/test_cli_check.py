@@ -34,15 +34,40 @@ SEC("lwt_xmit") int right_helper(struct __sk_buff *skb) { return redirect(1, 0);
 SEC("lwt_seg6local") int no_helper(struct __sk_buff *skb) { return nobody_has_this(); }
 char licence[] SEC("license") = "GPL";
 """
+# As for `ip route … encap bpf in obj F section classify`, and for bcc: any section, any hook.
+NO_HOOK = """
+#define SEC(name) __attribute__((section(name), used))
+struct __sk_buff { unsigned len; };
+static long (*const redirect)(unsigned, unsigned long) = (void *)23;
+struct bpf_elf_map { unsigned type, key, value, entries, flags, id, pinning, inner, at; };
+struct bpf_elf_map SEC("maps") seen = { 2, 4, 8, 1, 0, 3, 2 };
+static void *(*const lookup)(void *, const void *) = (void *)1;
+__attribute__((noinline)) static unsigned more(unsigned n) { return n * 3; }
+SEC("classify") int mark(struct __sk_buff *skb) {
+    unsigned key = 0;
+    unsigned long long *n = lookup(&seen, &key);
+    if (n) *n += more(skb->len);
+    return redirect(1, 0);
+}
+char licence[] SEC("license") = "GPL";
+"""
 
 
 @pytest.fixture(scope="module")
 def made_by_clang(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clang(tmp_path_factory.mktemp("c"), IN_C, "-g")
+
+
+@pytest.fixture(scope="module")
+def without_hook(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clang(tmp_path_factory.mktemp("no_hook"), NO_HOOK)
+
+
+def clang(folder: Path, source: str, *options: str) -> Path:
     if shutil.which("clang") is None:
         pytest.skip("no clang")
-    folder = tmp_path_factory.mktemp("c")
-    (folder / "p.c").write_text(IN_C)
-    command = ["clang", "-O2", "-g", "-target", "bpf", "-c", "p.c", "-o", "p.o"]
+    (folder / "p.c").write_text(source)
+    command = ["clang", "-O2", *options, "-target", "bpf", "-c", "p.c", "-o", "p.o"]
     subprocess.run(command, cwd=folder, check=True)
     return folder / "p.o"
 
@@ -147,6 +172,48 @@ def test_the_log_of_another_machine(nfc: Nfc, made_by_clang: Path, tmp_path: Pat
     code, out, err = nfc("check", made_by_clang, "--log", log)
     assert (code, out) == (2, "")
     assert "say --function" in err
+    code, out, err = nfc("check", made_by_clang, "--function", "wrong", "--log", log)
+    assert (code, out) == (2, "")
+    assert "no program 'wrong'" in err
+
+
+def test_a_log_about_the_only_program(nfc: Nfc, without_hook: Path, tmp_path: Path) -> None:
+    """Whatever its section, and without its name; a helper in .text is none."""
+    log = tmp_path / "verifier.log"
+    log.write_text("0: R1=ctx() R10=fp0\n5: (85) call pc+1\ninvalid\nprocessed 3 insns\n")
+    code, out, err = nfc("check", without_hook, "--log", log)
+    assert (code, err) == (0, "")
+    assert "invalid" in out
+
+
+@pytest.mark.parametrize("hook", ["endpoint", "in", "out", "xmit"])
+def test_a_section_that_names_no_hook(nfc: Nfc, without_hook: Path, hook: str) -> None:
+    """The hook is said on the command line; bpf_redirect is there at xmit only."""
+    code, out, err = nfc("check", without_hook, "--no-load", "--json", "--hook", hook)
+    assert err == ""
+    (found,) = json.loads(out)["functions"]  # `more`, in .text, is a part of it
+    assert (found["function"], found["hook"]) == ("mark", hook)
+    assert (code, found["ok"]) == ((0, True) if hook == "xmit" else (1, False))
+
+
+@pytest.mark.kernel
+def test_a_section_that_names_no_hook_on_this_kernel(nfc: Nfc, without_hook: Path) -> None:
+    for hook, taken in (("xmit", True), ("in", False)):
+        (found,) = json.loads(nfc("check", without_hook, "--json", "--hook", hook)[1])["functions"]
+        assert found["running_kernel"]["accepted"] is taken
+
+
+def test_a_hook_has_to_be_said_and_only_where_it_is_not(
+    nfc: Nfc, without_hook: Path, made_by_clang: Path
+) -> None:
+    code, out, err = nfc("check", without_hook, "--no-load")
+    assert (code, out) == (1, "")
+    assert "say --hook" in err
+    assert "classify" in err
+    assert nfc("check", STDLIB / "tag.nf", "--no-load", "--hook", "xmit")[0] == 2
+    assert nfc("check", without_hook, "--no-load", "--hook", "tc")[0] == 2
+    said = nfc("check", made_by_clang, "--no-load", "--json")
+    assert nfc("check", made_by_clang, "--no-load", "--json", "--hook", "xmit") == said
 
 
 def refused(nfc: Nfc, path: Path, *options: str) -> str:

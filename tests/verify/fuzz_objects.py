@@ -3,6 +3,7 @@
 Needs atheris (`pip install atheris`), which is no part of the set-up: it has no wheels for every
 Python. Starts from objects of nfc and, where it is there, of clang; whatever bytes come, reading,
 linking and checking them ends in a report or in an error with a place, within TIMEOUT seconds.
+What it finds is kept in a folder of its own, which it names first.
 """
 
 from __future__ import annotations
@@ -53,9 +54,12 @@ def seeds(folder: Path) -> None:
 def main() -> None:
     """Fuzz for so many seconds."""
     seconds = int(sys.argv[1])
+    found = tempfile.mkdtemp(prefix="nfc-fuzz-found-")
+    print(f"what is found is written to {found}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         seeds(Path(folder))
         options = [f"-max_total_time={seconds}", f"-timeout={TIMEOUT}", "-rss_limit_mb=2048"]
+        options.append(f"-artifact_prefix={found}/")
         atheris.Setup([sys.argv[0], *options, "-max_len=16384", folder], one)
         atheris.Fuzz()
 
