@@ -1,6 +1,6 @@
 """IPv6, SRH, TLV, UDP and ICMPv6 as values and bytes, and captures of them.
 
-Start at `build` to write packets, `chain` to read them, `view` to look at them, `pcap` for
+Start at `build` to write packets, `chain` to read them, `view` to look at them, `capture` for
 files. Segments are in TRAVEL ORDER everywhere (see `segments`).
 """
 

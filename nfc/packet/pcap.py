@@ -1,5 +1,5 @@
 """Classic pcap files, read and written as streams (draft-ietf-opsawg-pcap, "PCAP Capture File
-Format"): either byte order, microseconds or nanoseconds, link types RAW and ETHERNET.
+Format"): either byte order, microseconds or nanoseconds. `nfc.packet.capture` reads pcapng too.
 
 Reading trusts no length in the file: a record over `MAX_RECORD` bytes or past the end of the
 file is an error with its offset, and never more than one record is in memory.
@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 from nfc.errors import UsageError
+from nfc.packet import links
 from nfc.packet.base import PacketError
+from nfc.packet.streams import exactly
 
-LINKTYPE_ETHERNET: Final = 1
-LINKTYPE_RAW: Final = 101  # the packet begins at its IP header
+LINKTYPE_ETHERNET: Final = links.ETHERNET
+LINKTYPE_RAW: Final = links.RAW
 MAX_RECORD: Final = 262_144  # bytes; libpcap's own MAXIMUM_SNAPLEN
 
 # The first four bytes of a file -> (byte order, nanoseconds a unit of the fraction).
@@ -29,8 +31,6 @@ _MAGIC: Final[dict[bytes, tuple[Literal["<", ">"], int]]] = {
 }
 _HEADER_SIZE: Final = 24
 _RECORD_SIZE: Final = 16
-_ETHERTYPE_IPV6: Final = 0x86DD
-_ETHERTYPES_VLAN: Final = (0x8100, 0x88A8)
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Record:
     """One captured packet: `data` as captured, `original_length` bytes long on the wire.
 
     `time_ns` is nanoseconds since 1970, `offset` the record's place in the file in bytes (-1:
-    it did not come from a file).
+    it did not come from a file), `interface` which of the capture's interfaces saw it, from 0.
     """
 
     time_ns: int
@@ -46,30 +46,29 @@ class Record:
     original_length: int
     linktype: int = LINKTYPE_RAW
     offset: int = -1
+    interface: int = 0
 
     def ipv6(self) -> bytes | None:
         """The IPv6 packet inside, VLAN tags taken off; None if it holds something else.
 
-        Raises PacketError for a link type other than RAW and ETHERNET.
+        Raises PacketError for a link type that `nfc.packet.links` does not know.
         """
-        if self.linktype == LINKTYPE_RAW:
-            return self.data if self.data[:1] and self.data[0] >> 4 == 6 else None
-        if self.linktype != LINKTYPE_ETHERNET:
-            raise PacketError(f"link type {self.linktype} is neither RAW nor ETHERNET", 20)
-        at = 12
-        while int.from_bytes(self.data[at : at + 2], "big") in _ETHERTYPES_VLAN:
-            at += 4
-        kind = self.data[at : at + 2]
-        return self.data[at + 2 :] if kind == _ETHERTYPE_IPV6.to_bytes(2, "big") else None
+        find = links.IPV6_OF.get(self.linktype)
+        if find is None:
+            known = ", ".join(f"{name} ({n})" for n, name in links.NAMES.items())
+            raise PacketError(f"link type {self.linktype} is none of {known}", max(self.offset, 0))
+        return find(self.data)
 
 
-def records(stream: BinaryIO) -> Iterator[Record]:
-    """The records of a capture, one at a time; the stream need not seek.
+def records(stream: BinaryIO, begun: bytes = b"") -> Iterator[Record]:
+    """The records of a capture, one at a time; the stream need not seek. `begun`: its first bytes,
+    where they were read already.
 
     Raises PacketError, with the offset in the file, for an unknown magic number or version, a
     record that is too long, or a file that ends in the middle of something.
     """
-    head = _exactly(stream, _HEADER_SIZE, 0, "the file header")
+    rest = exactly(stream, _HEADER_SIZE - len(begun), 0, "the file header", len(begun))
+    head = begun + rest
     if head[:4] not in _MAGIC:
         raise PacketError(f"{head[:4].hex()} is not the magic number of a pcap file", 0)
     order, unit = _MAGIC[head[:4]]
@@ -79,11 +78,11 @@ def records(stream: BinaryIO) -> Iterator[Record]:
     linktype = link & 0xFFFF  # the bits above tell of a frame check sequence
     offset = _HEADER_SIZE
     while first := stream.read(1):
-        rest = _exactly(stream, _RECORD_SIZE - 1, offset, "a record header", already=1)
+        rest = exactly(stream, _RECORD_SIZE - 1, offset, "a record header", 1)
         seconds, fraction, captured, original = struct.unpack(f"{order}IIII", first + rest)
         if captured > MAX_RECORD:
             raise PacketError(f"a record of {captured} bytes is over {MAX_RECORD}", offset + 8)
-        data = _exactly(stream, captured, offset + _RECORD_SIZE, "a record")
+        data = exactly(stream, captured, offset + _RECORD_SIZE, "a record")
         time_ns = seconds * 1_000_000_000 + fraction * unit
         yield Record(time_ns, data, original, linktype, offset)
         offset += _RECORD_SIZE + captured
@@ -95,6 +94,40 @@ def read(path: str | Path) -> Iterator[Record]:
         yield from records(stream)
 
 
+class Writer:
+    """Writes a pcap file of one link type; `nano` false: times in microseconds, rounded down."""
+
+    def __init__(
+        self,
+        stream: BinaryIO,
+        linktype: int = LINKTYPE_RAW,
+        *,
+        order: Literal["<", ">"] = "<",
+        nano: bool = True,
+    ) -> None:
+        """Write the file header at once."""
+        self.stream, self.linktype, self.order = stream, linktype, order
+        self.unit = 1 if nano else 1000
+        magic = next(m for m, known in _MAGIC.items() if known == (order, self.unit))
+        stream.write(magic + struct.pack(f"{order}HHiIII", 2, 4, 0, 0, MAX_RECORD, linktype))
+
+    def write(self, record: Record) -> None:
+        """Write one record. Raises UsageError if it is over `MAX_RECORD` bytes, of another link
+        type, or if its original length or seconds do not fit 32 bits."""
+        if len(record.data) > MAX_RECORD:
+            raise UsageError(f"a record of {len(record.data)} bytes is over {MAX_RECORD}")
+        if record.linktype != self.linktype:
+            raise UsageError(f"a record of link type {record.linktype} in one of {self.linktype}")
+        if not 0 <= record.original_length < 2**32:
+            raise UsageError(f"an original length of {record.original_length} bytes does not fit")
+        if not 0 <= record.time_ns < 2**32 * 1_000_000_000:
+            raise UsageError(f"a time of {record.time_ns} ns does not fit a pcap record")
+        seconds, rest = divmod(record.time_ns, 1_000_000_000)
+        sizes = len(record.data), record.original_length
+        head = struct.pack(f"{self.order}IIII", seconds, rest // self.unit, *sizes)
+        self.stream.write(head + record.data)
+
+
 def write(
     stream: BinaryIO,
     packets: Iterable[Record | bytes],
@@ -103,41 +136,12 @@ def write(
     order: Literal["<", ">"] = "<",
     nano: bool = True,
 ) -> int:
-    """Write a capture, and return how many records it has. Bare bytes get time 0.
-
-    Microsecond files (`nano` false) lose what is under a microsecond. Raises UsageError for a
-    record over `MAX_RECORD` bytes, of another link type, or whose original length or seconds
-    do not fit 32 bits.
-    """
-    unit = 1 if nano else 1000
-    magic = next(m for m, known in _MAGIC.items() if known == (order, unit))
-    stream.write(magic + struct.pack(f"{order}HHiIII", 2, 4, 0, 0, MAX_RECORD, linktype))
+    """Write a capture, and return how many records it has. Bare bytes get time 0. Raises as
+    `Writer.write`."""
+    writer = Writer(stream, linktype, order=order, nano=nano)
     count = 0
     for item in packets:
         record = item if isinstance(item, Record) else Record(0, item, len(item), linktype)
-        if len(record.data) > MAX_RECORD:
-            raise UsageError(f"a record of {len(record.data)} bytes is over {MAX_RECORD}")
-        if record.linktype != linktype:
-            raise UsageError(f"a record of link type {record.linktype} in a file of {linktype}")
-        if not 0 <= record.original_length < 2**32:
-            raise UsageError(f"an original length of {record.original_length} bytes does not fit")
-        if not 0 <= record.time_ns < 2**32 * 1_000_000_000:
-            raise UsageError(f"a time of {record.time_ns} ns does not fit a pcap record")
-        seconds, rest = divmod(record.time_ns, 1_000_000_000)
-        sizes = len(record.data), record.original_length
-        stream.write(struct.pack(f"{order}IIII", seconds, rest // unit, *sizes) + record.data)
+        writer.write(record)
         count += 1
     return count
-
-
-def _exactly(stream: BinaryIO, length: int, offset: int, what: str, already: int = 0) -> bytes:
-    """`length` bytes, however the stream deals them out (a pipe gives fewer at a time)."""
-    parts = []
-    left = length
-    while left and (part := stream.read(left)):
-        parts.append(part)
-        left -= len(part)
-    if left:
-        had, want = already + length - left, already + length
-        raise PacketError(f"{what} ends after {had} of {want} bytes", offset)
-    return b"".join(parts)

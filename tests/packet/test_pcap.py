@@ -113,8 +113,8 @@ def test_ethernet_frames_and_vlan_tags() -> None:
 def test_raw_captures_hold_ipv6_or_something_else() -> None:
     data = capture(PACKET, b"\x45" + bytes(30), b"")
     assert [r.ipv6() for r in pcap.records(io.BytesIO(data))] == [PACKET, None, None]
-    with pytest.raises(PacketError, match="link type 113"):
-        pcap.Record(0, PACKET, 41, linktype=113).ipv6()
+    with pytest.raises(PacketError, match="link type 105"):
+        pcap.Record(0, PACKET, 41, linktype=105).ipv6()
 
 
 @pytest.mark.parametrize(
