@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 
 
 def emit_store(f: FunctionEmitter, edit: p.Store, packet: Packet) -> Callable[[], None]:
-    """Overwrite bytes of the SRH or of a TLV."""
+    """Overwrite bytes of the SRH, of a TLV or of the IPv6 header."""
     phase = edit.offset % 8
     buffer = f.stack(edit.length, phase)
     pointer = packet.pointers.get(edit.region)
     fill(f.b, buffer, edit.cells, edit.offset, f.evaluator(packet), pointer, phase)
-    if edit.region == v.SRH:
+    if edit.region == v.IP:
+        base = number(0)
+    elif edit.region == v.SRH:
         assert packet.srh is not None
         base = packet.srh.offset
     else:
@@ -38,8 +40,12 @@ def emit_store(f: FunctionEmitter, edit: p.Store, packet: Packet) -> Callable[[]
 
     def act() -> None:
         with f.line(edit.line):
-            result = f.call(h.SEG6_STORE, f.context, offset, buffer, number(edit.length))
-            f.succeeded(result, "srh_write_failed")
+            where = (f.context, offset, buffer, number(edit.length))
+            if f.kernel_checks:
+                result = f.call(h.SEG6_STORE, *where)
+            else:
+                result = f.call(h.STORE_BYTES, *where, number(0))
+            f.succeeded(result, "ip_write_failed" if edit.region == v.IP else "srh_write_failed")
 
     return act
 

@@ -366,7 +366,7 @@ class FunctionEmitter:
                 signed = self.b.and_(flags, number(HMAC_FLAG))
                 clear = self.b.icmp_unsigned("==", signed, number(0))
                 self.fail_unless(clear, "hmac_protected")
-        if any(_changes_tlvs(e) for e in rule.edits):
+        if self.kernel_checks and any(_changes_tlvs(e) for e in rule.edits):
             assert packet.srh is not None
             first = self.b.icmp_unsigned("==", packet.srh.behind, number(0))
             self.fail_unless(first, "not_first_srh")

@@ -32,7 +32,12 @@ def built(value: typed.TlvValue, context: Context) -> bytes:
 
 def refusals(edits: Sequence[typed.Edit], context: Context) -> frozenset[str]:
     """The reasons for which the packet is dropped before anything changes."""
-    touching = [e for e in edits if isinstance(e, (typed.SetHeader, typed.SetTlv, *_STRUCTURE))]
+    touching = [
+        e
+        for e in edits
+        if isinstance(e, (typed.SetTlv, *_STRUCTURE))
+        or (isinstance(e, typed.SetHeader) and e.field.header == "srh")
+    ]
     if not touching:
         return frozenset()
     if context.srh is None:
@@ -63,11 +68,14 @@ def edited(edits: Sequence[typed.Edit], context: Context) -> bytes | None:
     srh = context.srh
     for edit in edits:
         if isinstance(edit, typed.SetHeader):
-            assert srh is not None
             value = context.value(edit.value)
+            start = 0
+            if edit.field.header == "srh":
+                assert srh is not None
+                start = srh.at * 8
             if edit.field.name == "flags":
                 value &= ~HMAC_FLAG
-            data = wire.with_bits(data, srh.at * 8 + edit.field.bit_offset, edit.field.bits, value)
+            data = wire.with_bits(data, start + edit.field.bit_offset, edit.field.bits, value)
         if isinstance(edit, typed.RemoveHmac):
             assert srh is not None
             data = wire.with_bits(data, srh.at * 8 + _FLAGS[4], 1, 0)

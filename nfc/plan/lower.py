@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from nfc.plan.cells import Piece, cells
@@ -79,7 +79,7 @@ def lower(function: typed.Function, program: typed.Program) -> Plan:
         rules=rules,
         params_size=program.params_size,
         params_default=params_default(program),
-        errors=_errors(rules),
+        errors=_errors(rules, function.hook),
         counters=tuple(lowering.counters),
         sites=lowering.sites,
     )
@@ -100,12 +100,14 @@ def encode_value(type_: types.Type, value: int) -> bytes:
     return value.to_bytes(size, "big" if types.is_raw(type_) else "little")
 
 
-def _errors(rules: Sequence[Rule]) -> tuple[str, ...]:
+def _errors(rules: Sequence[Rule], hook: str) -> tuple[str, ...]:
     """The ways in which these rules can fail, each a counter."""
     found: set[str] = set()
     for rule in rules:
         for edit in rule.edits:
             match edit:
+                case SetBits(_, region) if region == IP:
+                    found |= {"ip_write_failed", "header_unreadable"}
                 case SetBits(_, region):
                     found |= {"srh_write_failed", "no_srh" if region == SRH else "not_first_srh"}
                 case Resize():
@@ -126,6 +128,8 @@ def _errors(rules: Sequence[Rule]) -> tuple[str, ...]:
                 found.add("encap_failed")
         if any(isinstance(v, Load) and v.region.kind != "tlv" for v in body_values(rule)):
             found.add("header_unreadable")
+    if hook != "endpoint":
+        found.discard("not_first_srh")  # of the kernel's SRv6 helpers, which endpoints call
     return tuple(sorted(found))
 
 
@@ -146,7 +150,7 @@ class _Lowering:
     def rule(self, index: int, rule: typed.Rule) -> Rule:
         guard = None if rule.guard is None else self.value(rule.guard)
         edits: list[Edit] = [planned for e in rule.edits for planned in self.edits(e)]
-        verdict = self.verdict(rule.verdict)
+        verdict = self.verdict(rule.verdict, edits)
         return Rule(rule.span.line, index, guard, tuple(edits), verdict)
 
     # ---- edits and verdicts -----------------------------------------------------------------
@@ -203,7 +207,7 @@ class _Lowering:
                 return CountKey(line, self.key(table, key), self.value(amount))
         raise TypeError(f"no lowering for {type(edit).__name__}")
 
-    def verdict(self, verdict: typed.Verdict) -> Verdict:
+    def verdict(self, verdict: typed.Verdict, edits: Sequence[Edit]) -> Verdict:
         line = verdict.span.line
         match verdict:
             case typed.Forward():
@@ -219,7 +223,10 @@ class _Lowering:
             case typed.Encap(_, segments, tlvs, source):
                 route = [self.value(s) for s in segments]
                 encap = self.encap(line, route, tlvs, inline=False)
-                return encap if source is None else _with_outer(encap, route[0], self.value(source))
+                if source is None:
+                    return encap
+                ip = {e.bit: e.value for e in edits if isinstance(e, SetBits) and e.region == IP}
+                return _with_outer(encap, route[0], self.value(source), ip)
             case typed.Insert(_, segments, tlvs):
                 # The kernel puts the packet's destination there (seg6_do_srh_inline,
                 # net/ipv6/seg6_iptunnel.c).
@@ -342,17 +349,22 @@ class _Lowering:
         raise TypeError(f"no lowering for {type(expr).__name__}")
 
 
-def _with_outer(encap: Encap, first: Value, source: Value) -> Encap:
+def _with_outer(encap: Encap, first: Value, source: Value, ip: Mapping[int, Value]) -> Encap:
     """The SRH behind an outer IPv6 header (RFC 8200, section 3), which has the packet's traffic
-    class, flow label and hop limit, as those that the kernel makes."""
+    class, flow label and hop limit, as those that the kernel makes; `ip`: by bit, what the rule
+    sets these to."""
+
+    def field(bit: int, bits: int) -> Piece:
+        return Piece(bit, bits, ip.get(bit, Load(bits, IP, bit)))
+
     length = Arith(
         16, "+", Arith(32, "&", Meta("length", 0), Imm(32, 0xFFFF)), Imm(16, encap.length)
     )
     pieces = [
-        Piece(0, 32, Load(32, IP, 0)),
+        *(field(bit, bits) for bit, bits in ((0, 4), (4, 8), (12, 20))),
         Piece(32, 16, length),
         Piece(48, 8, Imm(8, ROUTING_HEADER)),
-        Piece(56, 8, Load(8, IP, 56)),
+        field(56, 8),
         Piece(64, 128, source),
         Piece(192, 128, first),
     ]

@@ -23,7 +23,7 @@ from nfc.plan.plan import (
     SetMeta,
     Store,
 )
-from nfc.plan.values import Load, Member, Region, Value, walk
+from nfc.plan.values import IP, Load, Member, Region, Value, walk
 
 
 def edit_values(edit: Edit) -> list[Value]:
@@ -88,5 +88,9 @@ def finds_srh(plan: Plan) -> bool:
     return (
         plan.walks
         or any(isinstance(v, Load) and v.region.kind in ("srh", "segment") for v in values)
-        or any(isinstance(edit, Store) for rule in plan.rules for edit in rule.edits)
+        or any(
+            isinstance(edit, Store) and edit.region != IP
+            for rule in plan.rules
+            for edit in rule.edits
+        )
     )

@@ -150,17 +150,20 @@ def _edit(
             return tables.set_entry(statement, place, checker, scope, seen)
         if place.base.text == META_NAME:
             return _set_meta(statement, place, checker, scope, seen)
-    if not hook.edits:
+    if not (hook.rebuilds or (hook.writes and isinstance(statement, tree.Set))):
         scope.diagnostics.error(
             statement.span,
-            f"{hook.label} cannot change the packet's SRH",
-            "endpoint functions can",
+            f"{hook.label} cannot change the packet's "
+            + ("SRH in length" if hook.writes else "headers"),
+            "endpoint functions can: the kernel resizes an SRH for them only"
+            if hook.writes
+            else "endpoint functions can change the SRH; those at xmit its fields, and ip's",
         )
         return None
     match statement:
         case tree.Set():
             assert isinstance(statement.place, tree.FieldRef)
-            return _set(statement, statement.place, checker, scope, seen)
+            return _set(statement, statement.place, checker, hook, scope, seen)
         case tree.Add(span, wanted, position):
             value = tlv_value(wanted, checker, scope)
             anchor = None
@@ -282,6 +285,7 @@ def _set(
     statement: tree.Set,
     place: tree.FieldRef,
     checker: Checker,
+    hook: Hook,
     scope: Scope,
     seen: dict[object, int],
 ) -> typed.Edit | None:
@@ -289,13 +293,18 @@ def _set(
     key: object
     if place.base.text in HEADERS:
         header = HEADERS[place.base.text].get(place.name.text)
-        if header is None or not header.writable:
+        if header is None or hook.name not in header.writable:
             writable = [
-                f"{h}.{f.name}" for h, fs in HEADERS.items() for f in fs.values() if f.writable
+                f"{h}.{f.name}"
+                for h, fs in HEADERS.items()
+                for f in fs.values()
+                if hook.name in f.writable
             ]
+            elsewhere = header is not None and bool(header.writable)
             scope.diagnostics.error(
                 place.span,
-                f"{place.base.text}.{place.name.text} cannot be set",
+                f"{place.base.text}.{place.name.text} cannot be set"
+                + (f" in {hook.label}" if elsewhere else ""),
                 f"what can be: {', '.join(writable)}, and the fields of a TLV",
             )
             return None

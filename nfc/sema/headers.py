@@ -19,7 +19,7 @@ class HeaderField:
     name: str
     bit_offset: int
     type: Type
-    writable: bool = False  # by an endpoint: bpf_lwt_seg6_store_bytes takes flags and tag only
+    writable: tuple[str, ...] = ()  # at these hooks
 
     @property
     def bits(self) -> int:
@@ -27,34 +27,42 @@ class HeaderField:
         return self.type.bits
 
 
-def _ipv6(header: str) -> tuple[HeaderField, ...]:
+# bpf_lwt_seg6_store_bytes takes flags and tag of an SRH only; at xmit bpf_skb_store_bytes takes
+# everything (lwt_seg6local_func_proto, lwt_xmit_func_proto, net/core/filter.c). What says how
+# long headers are or which follows stays the compiler's business, and addresses are part of the
+# transport's checksum.
+_SRH_WRITERS = ("endpoint", "xmit")
+_IP_WRITERS = ("xmit",)
+
+
+def _ipv6(header: str, writers: tuple[str, ...] = ()) -> tuple[HeaderField, ...]:
     """The fields of an IPv6 header: RFC 8200, section 3."""
     return (
-        HeaderField(header, "traffic_class", 4, Int(8)),
-        HeaderField(header, "flow_label", 12, Int(20)),
+        HeaderField(header, "traffic_class", 4, Int(8), writers),
+        HeaderField(header, "flow_label", 12, Int(20), writers),
         HeaderField(header, "payload_length", 32, Int(16)),
         HeaderField(header, "next_header", 48, Int(8)),
-        HeaderField(header, "hop_limit", 56, Int(8)),
+        HeaderField(header, "hop_limit", 56, Int(8), writers),
         HeaderField(header, "src", 64, Ipv6()),
         HeaderField(header, "dst", 192, Ipv6()),
     )
 
 
 _FIELDS = (
-    *_ipv6("ip"),
+    *_ipv6("ip", _IP_WRITERS),
     *_ipv6("inner"),
     HeaderField("srh", "next_header", 0, Int(8)),
     HeaderField("srh", "length", 8, Int(8)),
     HeaderField("srh", "segments_left", 24, Int(8)),
     HeaderField("srh", "last_entry", 32, Int(8)),
-    HeaderField("srh", "flags", 40, Int(8), writable=True),
+    HeaderField("srh", "flags", 40, Int(8), _SRH_WRITERS),
     # RFC 9259, section 2.1: the O-flag, bit 2. The others are of the drafts before RFC 8754, and
     # Linux still goes by H (include/uapi/linux/seg6.h, SR6_FLAG1_*).
-    HeaderField("srh", "protected", 41, Int(1), writable=True),
-    HeaderField("srh", "oam", 42, Int(1), writable=True),
-    HeaderField("srh", "alert", 43, Int(1), writable=True),
+    HeaderField("srh", "protected", 41, Int(1), _SRH_WRITERS),
+    HeaderField("srh", "oam", 42, Int(1), _SRH_WRITERS),
+    HeaderField("srh", "alert", 43, Int(1), _SRH_WRITERS),
     HeaderField("srh", "hmac", 44, Int(1)),
-    HeaderField("srh", "tag", 48, Int(16), writable=True),
+    HeaderField("srh", "tag", 48, Int(16), _SRH_WRITERS),
     # RFC 791, section 3.1
     HeaderField("ipv4", "dscp", 8, Int(6)),
     HeaderField("ipv4", "total_length", 16, Int(16)),

@@ -27,7 +27,8 @@ class Hook:
     name: str
     where: str
     verdicts: frozenset[str]
-    edits: bool  # the SRH's flags, tag and TLVs can be changed
+    writes: bool = False  # the SRH's flags and tag and the fields of its TLVs can be set
+    rebuilds: bool = False  # its TLVs can be added, removed and replaced
     says_source: bool = False  # encap has to say the outer source address
 
     @property
@@ -45,20 +46,20 @@ HOOKS = {
         "endpoint",
         "a seg6local route with action End.BPF",
         frozenset(VERDICTS),
-        edits=True,
+        writes=True,
+        rebuilds=True,
     ),
     "in": Hook(
         "in",
         "a route's input, on packets that the router forwards",
         frozenset({"Forward", "Encap", "Insert", "Drop"}),
-        edits=False,
     ),
-    "out": Hook("out", "a route's output", frozenset({"Forward", "Drop"}), edits=False),
+    "out": Hook("out", "a route's output", frozenset({"Forward", "Drop"})),
     "xmit": Hook(
         "xmit",
         "a route's transmit, before the link layer",
         frozenset({"Forward", "Encap", "Drop"}),
-        edits=False,
+        writes=True,
         says_source=True,
     ),
 }

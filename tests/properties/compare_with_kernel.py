@@ -168,7 +168,7 @@ def _told(result: Result) -> tuple[object, ...]:
 
 
 def _label(packet: bytes) -> int:
-    return int.from_bytes(packet[1:4], "big") & 0xFFFFF
+    return int.from_bytes(packet[2:4], "big")  # programs may set the bits before
 
 
 def _clocks(compilation: Compilation, seen: Seen, at: int) -> Iterator[int]:

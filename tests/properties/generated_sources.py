@@ -629,6 +629,8 @@ class _Writer:
         edits: list[str] = []
         if self.hook == "endpoint":
             edits, room = self.srh_edits()
+        elif self.hook == "xmit":
+            edits = self.fields_in_place()
         if self.maybe(15):
             edits.append(f"set packet.mark = {self.one(('7', '1', self.number(32)))}")
         if self.maybe(10):
@@ -751,6 +753,31 @@ class _Writer:
         if self.maybe(50):
             edits.reverse()
         return edits, room
+
+    def fields_in_place(self) -> list[str]:
+        """What can be set where nothing can be resized."""
+        edits = []
+        for name, bits in IP:
+            if name in ("traffic_class", "hop_limit") and self.maybe(20):
+                edits.append(f"set ip.{name} = {self.number(bits)}")
+        if self.maybe(20):  # the lower bits tell packets apart
+            upper = self.one(("0xf0000", "(ip.hop_limit << 16 & 0xf0000)"))
+            edits.append(f"set ip.flow_label = ip.flow_label {self.one('^|')} {upper}")
+        if self.maybe(25):
+            edits.append(f"set srh.tag = {self.number(16)}")
+        if self.maybe(15):
+            edits.append(f"set srh.flags = {self.variable(8)}")
+        else:
+            for name in ("oam", "alert", "protected"):
+                if self.maybe(10):
+                    edits.append(f"set srh.{name} = {self.number(1)}")
+        for alias, tlv in self.bound.items():
+            for name, type_ in tlv.fields:
+                if self.maybe(40):
+                    edits.append(f"set {alias}.{name} = {self.value(type_)}")
+        if self.maybe(50):
+            edits.reverse()
+        return edits
 
     def verdict(self, room: int) -> str:
         kind = self.upto(19)

@@ -58,6 +58,16 @@ CASES = {
         "table t: hash[1] { k0: u8, k1: duration } to { v0: u8 } transit f at in { otherwise {"
         " put t[ip.traffic_class, 5ns] { v0 = 1 } remove t[udp.src_port & 0xff, 5ns] forward } }",
     ),
+    "bits beside those that are set in ip": (
+        "xmit",
+        "transit f at xmit { otherwise { set ip.flow_label = ip.flow_label ^ 0xf0000 forward } }",
+    ),
+    "an outer header of a packet whose own is set": (
+        "xmit",
+        "transit f at xmit { otherwise { set ip.traffic_class = udp.dst_port & 0xff"
+        " set ip.flow_label = ip.flow_label | 0xf0000 set srh.protected = 0"
+        " encap segments [fd20::1, ip.dst] from ip.src } }",
+    ),
     "an HMAC behind another extension header": (
         "endpoint",
         "endpoint f { when srh.hmac == 1 { remove hmac forward } otherwise forward }",
