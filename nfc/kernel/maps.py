@@ -154,6 +154,11 @@ class Map:
         return self.info.type in PER_CPU
 
     @property
+    def cpus(self) -> int:
+        """How many values a key has in a per-CPU map. Raises KernelError."""
+        return possible_cpus()
+
+    @property
     def slot_size(self) -> int:
         """The bytes from one CPU's value to the next: `value_size` rounded up to 8."""
         return (self.info.value_size + 7) & ~7
@@ -233,6 +238,10 @@ class Map:
         """No more updates from user space, for ever (BPF_MAP_FREEZE, 5.2). Raises KernelError."""
         what = f"freeze map {self.info.name}"
         syscall.bpf(syscall.MAP_FREEZE, struct.pack("=I", self.fd.fileno()), what)
+
+    def barrier(self) -> None:
+        """Wait until every program that could see what was there before is done."""
+        syscall.membarrier()
 
     def close(self) -> None:
         """Close the descriptor; the map lives while a program, pin or other descriptor does."""

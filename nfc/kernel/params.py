@@ -9,20 +9,20 @@ from __future__ import annotations
 import struct
 
 from nfc.errors import KernelError, UsageError
-from nfc.kernel import syscall
-from nfc.kernel.maps import Map, index_key
+from nfc.kernel.anymap import AnyMap
+from nfc.kernel.maps import index_key
 from nfc.manifest import PARAMS_ACTIVE_SIZE
 
 _KEY = index_key(0)
 
 
-def read_params(data: Map) -> bytes:
+def read_params(data: AnyMap) -> bytes:
     """The copy in force. Raises KernelError when the map does not have the layout."""
     active, copies = _read(data)
     return copies[active]
 
 
-def write_params(data: Map, params: bytes) -> None:
+def write_params(data: AnyMap, params: bytes) -> None:
     """Put `params` in force: each packet sees all of the old values or all of the new.
 
     One writer at a time. In four steps: fill the idle copy; wait until every packet that could
@@ -40,12 +40,12 @@ def write_params(data: Map, params: bytes) -> None:
     idle = 1 - active
     copies[idle] = params
     _write(data, active, copies)
-    syscall.membarrier()
+    data.barrier()
     _write(data, idle, copies)
-    syscall.membarrier()
+    data.barrier()
 
 
-def _read(data: Map) -> tuple[int, list[bytes]]:
+def _read(data: AnyMap) -> tuple[int, list[bytes]]:
     name = data.info.name
     room = data.info.value_size - PARAMS_ACTIVE_SIZE
     if data.info.key_size != 4 or data.info.max_entries != 1 or room < 0 or room % 2:
@@ -61,5 +61,5 @@ def _read(data: Map) -> tuple[int, list[bytes]]:
     return active, [value[start : start + half], value[start + half :]]
 
 
-def _write(data: Map, active: int, copies: list[bytes]) -> None:
+def _write(data: AnyMap, active: int, copies: list[bytes]) -> None:
     data.update(_KEY, struct.pack("=Q", active) + b"".join(copies))

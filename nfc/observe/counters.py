@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nfc.manifest import Manifest
 
 if TYPE_CHECKING:
-    from nfc.kernel.maps import Map
+    from nfc.kernel.anymap import AnyMap
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Counters:
         return sum(r.packets for r in self.rules if r.drops) + sum(self.errors.values())
 
 
-def read_counters(stats: Map, manifest: Manifest) -> Counters:
+def read_counters(stats: AnyMap, manifest: Manifest) -> Counters:
     """Read and sum the per-CPU counters (unsigned 64 bits, machine byte order)."""
     slots = stats.lookup_percpu(struct.pack("=I", 0)) or ()
     count = len(manifest.counters)

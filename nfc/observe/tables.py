@@ -11,7 +11,7 @@ from nfc.errors import UsageError
 from nfc.manifest import Field, Table
 
 if TYPE_CHECKING:
-    from nfc.kernel.maps import Map
+    from nfc.kernel.anymap import AnyMap
 
 Key = tuple[int, ...]
 Row = tuple[int, ...]
@@ -46,7 +46,7 @@ class Entries:
     """The entries of an open map. Keys are numbers as declared; a prefix's are (length in bits,
     address), an array's the index."""
 
-    map: Map
+    map: AnyMap
     table: Table
 
     def items(self) -> Iterator[tuple[Key, tuple[Row, ...]]]:
@@ -64,9 +64,7 @@ class Entries:
         """Put an entry, the same for each CPU. Raises KernelError (E2BIG where it is full)."""
         value = pack(self.table.fields, row, self.table.value_size)
         if self.table.per_cpu:
-            from nfc.kernel.maps import possible_cpus
-
-            self.map.update_percpu(self._raw(key), [value] * possible_cpus())
+            self.map.update_percpu(self._raw(key), [value] * self.map.cpus)
         else:
             self.map.update(self._raw(key), value)
 

@@ -1,0 +1,220 @@
+"""A router's forwarding table, as far as a function can see it: prefixes to names of links.
+
+mtu = 1500                      # of every link, bytes
+tunnel_source = "fd00:a::1"     # the source of outer headers (`ip sr tunsrc`)
+own = ["fd00:a::1"]             # the router's addresses: packets to them are not forwarded
+
+[routes.main]                   # by routing table: a name or a number
+"fd20::/16" = "h2"
+[routes.100]
+"::/0" = "h3"
+
+[marks]                         # ip -6 rule add fwmark 7 lookup 107
+7 = 107
+
+[links]                         # interface numbers, where a program uses them
+h2 = 3
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from ipaddress import IPv6Address, IPv6Network
+
+from nfc.errors import UsageError
+from nfc.kernel.tables import table_id
+
+MAIN, LOCAL = 254, 255
+DEFAULT_LINK = "out"
+MIN_MTU, MAX_MTU = 1280, 65535  # RFC 8200, section 5
+MAX_ROUTES = 100_000
+TUNNEL_SOURCE = IPv6Address("fd00::1")
+
+
+@dataclass(frozen=True)
+class Route:
+    """Packets to `prefix`, looked up in `table`, leave by `link`."""
+
+    table: int
+    prefix: IPv6Network
+    link: str
+
+
+@dataclass(frozen=True)
+class Fib:
+    """Routes and what else the kernel looks at when it forwards.
+
+    `marks` are rules (mark, table), asked before table main, in order. `rest` is the link of
+    everything that no route covers, in every table; empty: there is none. `links` are interface
+    numbers by name.
+    """
+
+    routes: tuple[Route, ...] = ()
+    own: frozenset[IPv6Address] = frozenset()
+    marks: tuple[tuple[int, int], ...] = ()
+    tunnel_source: IPv6Address = TUNNEL_SOURCE
+    mtu: int = 1500
+    rest: str = ""
+    links: Mapping[str, int] = field(default_factory=dict)
+
+    @staticmethod
+    def default() -> Fib:
+        """Everything leaves by a link called "out", whichever table is asked."""
+        return Fib(rest=DEFAULT_LINK, mtu=MAX_MTU)
+
+    @staticmethod
+    def parse(text: str, name: str) -> Fib:
+        """Read the notation above; `name` is the file's, for errors. Raises UsageError."""
+        try:
+            parsed = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"{name}: {error}") from None
+        return _Reader(text, name).fib(parsed)
+
+    @cached_property
+    def _by_table(self) -> dict[int, list[tuple[int, int, int, str]]]:
+        """Per table (mask, network, length, link), longest first."""
+        found: dict[int, list[tuple[int, int, int, str]]] = {}
+        for route in self.routes:
+            mask, network = int(route.prefix.netmask), int(route.prefix.network_address)
+            row = (mask, network, route.prefix.prefixlen, route.link)
+            found.setdefault(route.table, []).append(row)
+        for rows in found.values():
+            rows.sort(key=lambda row: -row[2])
+        return found
+
+    @cached_property
+    def _own(self) -> frozenset[bytes]:
+        return frozenset(a.packed for a in self.own)
+
+    def lookup(self, destination: bytes, mark: int = 0, table: int = 0) -> tuple[str, int]:
+        """The link to a destination, and 0; or "" and what the kernel's lookup says, negative.
+
+        With a `table`, only that one is asked; else rules are followed (seg6_lookup_nexthop,
+        net/ipv6/seg6_local.c: what is for the router itself is discarded, -EINVAL).
+        """
+        if destination in self._own and table in (0, LOCAL):
+            return "", -errno.EINVAL
+        address = int.from_bytes(destination, "big")
+        if table:
+            if table not in self._by_table and not self.rest:
+                return "", -errno.EINVAL  # there is no such table
+            link = self._in(table, address) or self.rest
+            return (link, 0) if link else ("", -errno.ENETUNREACH)
+        for wanted, number in self.marks:
+            if mark == wanted and (link := self._in(number, address)):
+                return link, 0
+        link = self._in(MAIN, address) or self.rest
+        return (link, 0) if link else ("", -errno.ENETUNREACH)
+
+    def _in(self, table: int, address: int) -> str:
+        for mask, network, _, link in self._by_table.get(table, ()):
+            if address & mask == network:
+                return link
+        return ""
+
+    def link_of(self, index: int) -> str:
+        """The link with an interface number; `if7` where the table does not say."""
+        return next((n for n, i in self.links.items() if i == index), f"if{index}")
+
+
+class _Reader:
+    """From parsed TOML to a Fib; errors name the line."""
+
+    def __init__(self, text: str, name: str) -> None:
+        self.lines = text.splitlines()
+        self.name = name
+
+    def fail(self, key: str, message: str) -> UsageError:
+        """The error for what stands at a key: its first line that begins with it."""
+        pattern = re.compile(r"\s*(\[.*)?[\"']?" + re.escape(key) + r"[\"'\]\s=]")
+        for number, line in enumerate(self.lines, 1):
+            if pattern.match(line + " "):
+                return UsageError(f"{self.name}:{number}: {key}: {message}")
+        return UsageError(f"{self.name}: {key}: {message}")
+
+    def fib(self, parsed: dict[str, object]) -> Fib:
+        known = ("mtu", "tunnel_source", "own", "routes", "marks", "rest", "links")
+        for key in parsed:
+            if key not in known:
+                raise self.fail(key, f"is not known; there are: {', '.join(known)}")
+        found = Fib.default()
+        return Fib(
+            self.routes(self.table(parsed, "routes")),
+            self.own(parsed.get("own", [])),
+            self.marks(self.table(parsed, "marks")),
+            self.address("tunnel_source", parsed.get("tunnel_source", str(found.tunnel_source))),
+            self.number("mtu", parsed.get("mtu", found.mtu), MIN_MTU, MAX_MTU),
+            self.link("rest", parsed.get("rest", "")) if "rest" in parsed else "",
+            {
+                self.link(name, name): self.number(name, index, 1, (1 << 31) - 1)
+                for name, index in self.table(parsed, "links").items()
+            },
+        )
+
+    def table(self, parsed: dict[str, object], key: str) -> dict[str, object]:
+        value = parsed.get(key, {})
+        if not isinstance(value, dict):
+            raise self.fail(key, f"is a table: [{key}]")
+        return value
+
+    def routes(self, tables: dict[str, object]) -> tuple[Route, ...]:
+        found: list[Route] = []
+        for name in tables:
+            number = self.table_number(name, name)
+            for prefix, link in self.table(tables, name).items():
+                found.append(Route(number, self.prefix(prefix), self.link(prefix, link)))
+                if len(found) > MAX_ROUTES:
+                    raise self.fail(name, f"there are more than {MAX_ROUTES} routes")
+        return tuple(found)
+
+    def marks(self, rules: dict[str, object]) -> tuple[tuple[int, int], ...]:
+        found = []
+        for mark, table in rules.items():
+            try:
+                number = int(mark, 0)
+            except ValueError:
+                raise self.fail(mark, "is no number") from None
+            number = self.number(mark, number, 0, (1 << 32) - 1)
+            found.append((number, self.table_number(mark, table)))
+        return tuple(found)
+
+    def table_number(self, key: str, table: object) -> int:
+        if not isinstance(table, str | int) or isinstance(table, bool):
+            raise self.fail(key, "a routing table is a name or a number")
+        try:
+            return table_id(table)
+        except UsageError as error:
+            raise self.fail(key, error.message) from None
+
+    def own(self, value: object) -> frozenset[IPv6Address]:
+        if not isinstance(value, list):
+            raise self.fail("own", 'is a list of addresses: own = ["fd00:a::1"]')
+        return frozenset(self.address("own", one) for one in value)
+
+    def address(self, key: str, value: object) -> IPv6Address:
+        try:
+            return IPv6Address(value if isinstance(value, str) else "")
+        except ValueError:
+            raise self.fail(key, f"{value!r} is no IPv6 address") from None
+
+    def prefix(self, value: str) -> IPv6Network:
+        try:
+            return IPv6Network(value)
+        except ValueError as error:
+            raise self.fail(value, f"is no IPv6 prefix: {error}") from None
+
+    def link(self, key: str, value: object) -> str:
+        if not isinstance(value, str) or not value or not value.isprintable():
+            raise self.fail(key, "the name of a link is a string")
+        return value
+
+    def number(self, key: str, value: object, least: int, most: int) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise self.fail(key, f"is a number from {least} to {most}")
+        return value

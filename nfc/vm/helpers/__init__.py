@@ -1,0 +1,55 @@
+"""The kernel's helpers, as far as the simulator has them: a table by number.
+
+A helper takes the machine and its five arguments, and gives an integer; negative ones are errnos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nfc.bpf.helpers import HELPERS
+from nfc.vm.machine import MASK64, Machine
+from nfc.vm.memory import FaultError
+
+HelperCode = Callable[[Machine, int, int, int, int, int], int]
+
+
+def table() -> dict[int, HelperCode]:
+    """All that are modelled."""
+    from nfc.vm.helpers import base, loops, rings, seg6, skb, text, writing
+
+    found: dict[int, HelperCode] = {}
+    for module in (base, loops, rings, seg6, skb, text, writing):
+        found.update(module.TABLE)
+    return found
+
+
+_TABLE: dict[int, HelperCode] = {}
+NO_FAILURE = frozenset({5, 7, 8, 12, 42, 118, 125, 132, 133, 160, 208})  # what cannot fail
+
+
+def call(machine: Machine, number: int, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
+    """Call a helper at the machine's hook; its result as an unsigned 64-bit number.
+
+    Raises FaultError for one that the hook does not have, or that is not modelled.
+    """
+    if not _TABLE:
+        _TABLE.update(table())
+    known = HELPERS.get(number)
+    if known is None or machine.hook not in known.hooks:
+        name = known.name if known else f"number {number}"
+        raise FaultError(f"calls helper {name}, which the hook {machine.hook} does not have")
+    if number in machine.failing:
+        return failed(number, machine.failing[number]) & MASK64
+    code = _TABLE.get(number)
+    if code is None:
+        raise FaultError(f"calls {known.name}, which the simulator does not have")
+    return code(machine, r1, r2, r3, r4, r5) & MASK64
+
+
+def failed(number: int, errno: int) -> int:
+    """What a helper gives back that fails on demand: null where it gives a pointer."""
+    return 0 if number in POINTERS else -abs(errno)
+
+
+POINTERS = frozenset({1, 131, 195})  # lookup, reserve, lookup_percpu: null

@@ -1,0 +1,169 @@
+"""What the kernel does before and after a program at each hook.
+
+Receiving: net/ipv6/ip6_input.c, net/ipv6/exthdrs.c. End.BPF: net/ipv6/seg6_local.c, seg6.c,
+seg6_hmac.c. in, out, xmit: net/core/lwt_bpf.c. Forwarding: net/ipv6/ip6_output.c. All sysctls at
+their defaults (seg6_require_hmac 0, seg6_flowlabel 0), and no HMAC keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nfc.vm.context import MARK
+from nfc.vm.helpers.seg6 import has_valid_srh, hmac_tlv, look_up, valid_srh
+from nfc.vm.machine import Machine
+from nfc.vm.packet import ETH_P_IPV6, HOP_BY_HOP, IPV6_SIZE, ROUTING, find_header
+
+# uapi/linux/bpf.h, enum bpf_ret_code
+OK, DROP, REDIRECT, REROUTE = 0, 2, 7, 128
+AFTER_FORWARDING = frozenset({"out", "xmit"})  # hooks that see the hop limit that leaves
+EXTRA_MTU = 0
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a packet ends: `fate` and `reason` as in Outcome; `link` where it was sent."""
+
+    fate: str
+    reason: str
+    link: str = ""
+
+
+# ---- before -------------------------------------------------------------------------------------
+
+
+def received(data: bytes) -> bytes | str:
+    """The packet as IPv6 takes it in, trimmed to its payload length; or why it is refused."""
+    if len(data) < IPV6_SIZE:
+        return "shorter than an IPv6 header"
+    if data[0] >> 4 != 6:
+        return "not an IPv6 packet"
+    length = int.from_bytes(data[4:6], "big")
+    if length or data[6] != HOP_BY_HOP:
+        if IPV6_SIZE + length > len(data):
+            return "shorter than its payload length says"
+        data = data[: IPV6_SIZE + length]
+    if data[6] == HOP_BY_HOP and (len(data) < 48 or len(data) < 48 + data[41] * 8):
+        return "its Hop-by-Hop header is cut off"
+    return data
+
+
+def before(machine: Machine, data: bytes) -> End | None:
+    """Put a packet into the machine as the program sees it; or how it ends before that."""
+    packet = received(data)
+    if isinstance(packet, str):
+        return End("refused", packet)
+    if machine.hook == "endpoint":
+        return _advance(machine, packet)
+    if machine.hook in AFTER_FORWARDING:
+        machine.link, error = machine.fib.lookup(packet[24:40], machine.context.get(MARK))
+        machine.route_error, machine.routed = error, True
+        stopped = _stopped(packet, machine)
+        if stopped:
+            return End("refused", stopped)
+        packet = packet[:7] + bytes([packet[7] - 1]) + packet[8:]
+    machine.skb.put(packet)
+    machine.context.resized()
+    machine.srh.there = False
+    return None
+
+
+def _advance(machine: Machine, data: bytes) -> End | None:
+    """get_and_validate_srh, advance_nextseg."""
+    at = find_header(data, ROUTING, skip_done=True)
+    if at is None:
+        return End("refused", "no segment routing header with segments left")
+    size = (data[at + 1] + 1) * 8 if at + 1 < len(data) else 0
+    srh = data[at : at + size]
+    if at + 8 > len(data) or len(srh) < size or not valid_srh(srh, True):
+        return End("refused", "SRH not valid")
+    # The HMAC is looked for in what follows the IPv6 header and Hop-by-Hop, whatever that is
+    # (seg6_hmac_validate_skb takes the transport header for the SRH).
+    transport = 48 + data[41] * 8 if data[6] == HOP_BY_HOP else IPV6_SIZE
+    if hmac_tlv(data[transport:]):
+        return End("refused", "HMAC that no key fits")
+    left = srh[3] - 1
+    segment = srh[8 + 16 * left : 24 + 16 * left]
+    machine.skb.put(data)
+    machine.skb.set(24, segment)
+    machine.skb.set(at + 3, bytes([left]))
+    machine.context.resized()
+    state = machine.srh
+    state.there, state.at, state.length, state.valid = True, len(data) - at, size - 8, True
+    return None
+
+
+# ---- after --------------------------------------------------------------------------------------
+
+
+def after(machine: Machine, returned: int) -> End:
+    """What becomes of the packet."""
+    hook = machine.hook
+    if returned == DROP:
+        return End("dropped", "program returned BPF_DROP")
+    known = (OK, REDIRECT) if hook == "endpoint" else (OK, REDIRECT, REROUTE)
+    if returned not in known:
+        return End("dropped", f"program returned {returned}, which means nothing here")
+    if hook == "endpoint":
+        if machine.srh.there and not has_valid_srh(machine):
+            return End("lost", "SRH not valid after the program")
+        if returned == OK:
+            look_up(machine, None, 0)
+        elif not machine.routed:
+            return End("again", "program returned BPF_REDIRECT without an action")
+        return _forward(machine)
+    if hook == "in":
+        if returned == REROUTE or not machine.routed:
+            if returned != REROUTE:
+                # The route is the one that the function runs on, whatever the mark says now.
+                machine.link, machine.route_error = machine.fib.lookup(
+                    machine.skb.read(24, 16), machine.arrival_mark
+                )
+            else:
+                look_up(machine, None, 0)
+        return _forward(machine)
+    return _transmit(machine, returned)
+
+
+def _transmit(machine: Machine, returned: int) -> End:
+    """After a program at out or xmit: the packet was on its way to a neighbour."""
+    if machine.hook == "xmit" and returned == REDIRECT:
+        if machine.redirect is None:
+            return End("lost", "program returned BPF_REDIRECT without bpf_redirect")
+        return End("sent", "", machine.fib.link_of(machine.redirect[0]))
+    if machine.hook == "xmit" and returned == REROUTE:
+        if look_up(machine, None, 0):
+            return End("lost", "no route")
+    elif machine.hook == "xmit" and machine.context.protocol != ETH_P_IPV6:
+        return End("lost", "not an IPv6 packet any more, and not rerouted")
+    if len(machine.skb) > machine.fib.mtu:
+        return End("lost", f"longer than the MTU of {machine.fib.mtu}")
+    return End("sent", "", machine.link)
+
+
+def _forward(machine: Machine) -> End:
+    """dst_input, ip6_forward: the packet leaves, one hop on."""
+    data = machine.skb.read(0, IPV6_SIZE)
+    if len(machine.skb) < IPV6_SIZE or data[0] >> 4 != 6:
+        return End("lost", "what is left is no IPv6 packet")
+    stopped = _stopped(data, machine, len(machine.skb))
+    if stopped:
+        return End("lost", stopped)
+    machine.skb.set(7, bytes([data[7] - 1]))
+    return End("sent", "", machine.link)
+
+
+def _stopped(data: bytes, machine: Machine, length: int | None = None) -> str:
+    """Why ip6_forward does not send a packet on; "" if it does."""
+    if machine.route_error:
+        return "no route" if machine.route_error != -22 else "for the router itself, or discarded"
+    if data[7] <= 1:
+        return "hop limit"
+    source = data[8:24]
+    if source == bytes(16) or source == bytes(15) + b"\x01" or source[0] == 0xFF:
+        return "its source is no address of a host"
+    if source[0] == 0xFE and source[1] & 0xC0 == 0x80:
+        return "its source is link-local"
+    if (len(data) if length is None else length) > machine.fib.mtu:
+        return f"longer than the MTU of {machine.fib.mtu}"
+    return ""

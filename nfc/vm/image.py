@@ -1,0 +1,74 @@
+"""A program as the engines take it: one run of instructions, addresses in the place of names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nfc.bpf.isa import SLOT, SRC_FUNC, SRC_IMM64, Instruction, decode
+from nfc.bpf.link import link
+from nfc.bpf.object import LineInfo, Object, RelocationKind
+from nfc.errors import ObjectError
+from nfc.vm.maps import VmMap
+from nfc.vm.memory import CODE, MAP, address
+
+
+@dataclass(frozen=True)
+class Image:
+    """`code` holds an instruction a slot, None for the second half of a ld_imm64; `constants` the
+    values of ld_imm64 by slot."""
+
+    name: str
+    code: tuple[Instruction | None, ...]
+    constants: Mapping[int, int]
+    lines: Mapping[int, LineInfo] = field(default_factory=dict)
+
+    def line(self, slot: int) -> LineInfo | None:
+        """The source line of an instruction, where the object says it."""
+        for at in range(slot, -1, -1):
+            found = self.lines.get(at)
+            if found is not None:
+                return found if found.line else None
+        return None
+
+
+def make_image(obj: Object, name: str, maps: Mapping[str, VmMap]) -> Image:
+    """Link a program with what it calls. Raises ObjectError."""
+    program = link(obj, name)
+    code: list[Instruction | None] = []
+    for _, insn in decode(program.code, f"program {name}"):
+        code += [insn, *[None] * (insn.slots - 1)]
+    return Image(
+        name,
+        tuple(code),
+        _constants(program.relocations, code, maps, name),
+        {line.offset // SLOT: line for line in program.line_info},
+    )
+
+
+def _constants(
+    relocations: object, code: list[Instruction | None], maps: Mapping[str, VmMap], name: str
+) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for slot, insn in enumerate(code):
+        if insn is None or not insn.wide:
+            continue
+        if insn.src == SRC_IMM64:
+            found[slot] = insn.imm64
+        elif insn.src == SRC_FUNC:
+            found[slot] = address(CODE, slot + 1 + insn.imm)
+    for relocation in relocations:  # type: ignore[attr-defined]
+        slot = relocation.offset // SLOT
+        where = f"program {name}, byte {relocation.offset}"
+        if relocation.offset % SLOT or not 0 <= slot < len(code) or code[slot] is None:
+            raise ObjectError("a relocation outside the code", where=where)
+        if relocation.symbol not in maps:
+            raise ObjectError(f"refers to '{relocation.symbol}', which is not there", where=where)
+        target = maps[relocation.symbol]
+        if relocation.kind is RelocationKind.DATA:
+            if not 0 <= relocation.addend < target.info.value_size + 1:
+                raise ObjectError(f"points outside {relocation.symbol}", where=where)
+            found[slot] = address(target.region_number, 0, relocation.addend)
+        else:
+            found[slot] = address(MAP, target.number)
+    return found

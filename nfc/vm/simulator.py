@@ -1,0 +1,290 @@
+"""A function on packets, without a kernel: the object's own bytecode, and what the kernel does
+around it.
+
+    simulator = Simulator(read_object(data), "tag", "endpoint")
+    outcome = simulator.run(Packet(data))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nfc.bpf.facts import HOOKS
+from nfc.bpf.helpers import BY_NAME
+from nfc.bpf.object import LineInfo, MapDef, Object
+from nfc.errors import UsageError
+from nfc.kernel.maps import ARRAY, RDONLY_PROG
+from nfc.vm import hooks
+from nfc.vm.context import IFINDEX, MARK, PRIORITY
+from nfc.vm.fib import Fib
+from nfc.vm.image import Image, make_image
+from nfc.vm.interpreter import Interpreter, Step
+from nfc.vm.machine import Machine, TailCallError
+from nfc.vm.maps import RingMap, VmMap, make_map
+from nfc.vm.memory import MAPS, MAX_REGIONS, FaultError
+
+CPUS = 4
+AGAIN = 8  # times that a packet may come back to the same function
+DEFAULT_NOW = 1_750_000_000_000_000_000  # TAI, nanoseconds: some day in 2025
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A packet that reaches the router. `data` begins at the IPv6 header, as on the wire: before
+    the kernel advances the SRH. `ingress` is an interface number."""
+
+    data: bytes
+    mark: int = 0
+    priority: int = 0
+    ingress: int = 0
+    hash: int = 0
+    cpu: int = 0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What a verifier would have refused, or the simulator does not model: at an instruction, and
+    at its source line where the object says so."""
+
+    message: str
+    slot: int
+    line: LineInfo | None = None
+
+    def __str__(self) -> str:
+        """`tag.nf:5: instruction 135 …`."""
+        place = f"{self.line.file}:{self.line.line}: " if self.line else ""
+        return f"{place}instruction {self.slot} {self.message}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What becomes of a packet.
+
+    `fate`: `sent` by `link`; `dropped` by the program; `refused` by the kernel before the program
+    runs; `lost` in the kernel after it; `fault`. `reason` says why in words. `packet` is what
+    leaves, hop limit decremented, None where nothing does. `returned` is the program's return
+    code, if it ran. `records` are (map, bytes) of ring and perf buffers, `clones` (link, packet) of
+    bpf_clone_redirect. `steps` are there only when traced.
+    """
+
+    fate: str
+    reason: str = ""
+    link: str = ""
+    packet: bytes | None = None
+    returned: int | None = None
+    records: tuple[tuple[str, bytes], ...] = ()
+    mark: int = 0
+    priority: int = 0
+    steps: tuple[Step, ...] = ()
+    fault: Fault | None = None
+    clones: tuple[tuple[str, bytes], ...] = ()
+    printed: tuple[str, ...] = ()
+
+
+class Simulator:
+    """A program of an object at a hook. Maps keep their content from packet to packet."""
+
+    def __init__(
+        self,
+        obj: Object,
+        program: str,
+        hook: str,
+        *,
+        fib: Fib | None = None,
+        engine: str = "jit",
+        seed: int = 0,
+        failing: Mapping[str, int] | None = None,
+        shared: Simulator | Mapping[str, VmMap] | None = None,
+        cpus: int = CPUS,
+        drain: bool = True,
+    ) -> None:
+        """Link the program and make its maps, those of `shared` excepted.
+
+        `failing`: helpers by name that fail, with the errno (null where they give pointers).
+        `drain`: a reader takes ring buffer records after each packet; else they stay until
+        somebody takes them, and the ring can be full. Raises ObjectError, UsageError.
+        """
+        if hook not in HOOKS:
+            raise UsageError(f"no hook {hook!r}; there are: {', '.join(HOOKS)}")
+        if engine not in ("jit", "interpreter"):
+            raise UsageError(f"no engine {engine!r}; there are: jit, interpreter")
+        self.obj, self.program, self.hook, self.engine = obj, program, hook, engine
+        self.drain = drain
+        self.maps: Mapping[str, VmMap] = _maps(obj, shared, cpus)
+        self._machine = Machine(
+            hook,
+            fib or Fib.default(),
+            dict(self.maps),
+            cpus,
+            _failing(failing or {}),
+            random=_seeded(seed),
+        )
+        self._machine.clock.tai = DEFAULT_NOW
+        self._images: dict[str, Image] = {}
+        self._interpreters: dict[str, Interpreter] = {}
+        self.image = self._image(program)
+
+    @property
+    def now(self) -> int:
+        """TAI in nanoseconds; the other clocks go with it."""
+        return self._machine.clock.tai
+
+    @now.setter
+    def now(self, value: int) -> None:
+        self._machine.clock.tai = value
+
+    @property
+    def fib(self) -> Fib:
+        """The router's forwarding table."""
+        return self._machine.fib
+
+    def run(self, packet: Packet) -> Outcome:
+        """What becomes of a packet. Raises UsageError for a CPU that is not there."""
+        return self._run(packet, None)
+
+    def trace(self, packet: Packet) -> Outcome:
+        """The same, with every instruction that was executed, by the interpreter."""
+        return self._run(packet, [])
+
+    def _run(self, packet: Packet, steps: list[Step] | None) -> Outcome:
+        machine = self._machine
+        if not 0 <= packet.cpu < machine.cpus:
+            raise UsageError(f"CPU {packet.cpu} where there are {machine.cpus}")
+        machine.cpu = packet.cpu
+        machine.arrival_mark = packet.mark
+        machine.begin()
+        machine.records, machine.clones, machine.printed = [], [], []
+        machine.context.reset(packet.mark, packet.priority, packet.ingress, packet.ingress,
+                              packet.hash)  # fmt: skip
+        stopped = hooks.before(machine, packet.data)
+        if stopped is not None:
+            return Outcome(stopped.fate, stopped.reason, mark=packet.mark, priority=packet.priority)
+        if self.hook in hooks.AFTER_FORWARDING:
+            machine.context.put(IFINDEX, machine.fib.links.get(machine.link, 0))
+        returned: int | None = None
+        fault: Fault | None = None
+        try:
+            returned = self._execute(steps) & 0xFFFFFFFF
+            end = hooks.after(machine, returned)
+            for _ in range(AGAIN):
+                if end.fate != "again":
+                    break
+                end, returned = self._again(steps)
+        except FaultError as error:
+            fault = self._fault(error)
+            end = hooks.End("fault", str(fault))
+        if end.fate == "again":
+            end = hooks.End("lost", "comes back to the same function again and again")
+        records = tuple(machine.records)
+        if self.drain:
+            for one in self.maps.values():
+                if isinstance(one, RingMap):
+                    one.take()
+        return Outcome(
+            end.fate,
+            end.reason,
+            end.link,
+            machine.skb.read() if end.fate == "sent" else None,
+            returned,
+            records,
+            machine.context.get(MARK),
+            machine.context.get(PRIORITY),
+            tuple(steps or ()),
+            fault,
+            tuple(machine.clones),
+            tuple(machine.printed),
+        )
+
+    def _again(self, steps: list[Step] | None) -> tuple[hooks.End, int | None]:
+        """The packet's route is still the function's own: End.BPF starts over."""
+        machine = self._machine
+        data = machine.skb.read()
+        machine.begin()
+        stopped = hooks.before(machine, data)
+        if stopped is not None:
+            return hooks.End("lost", stopped.reason), None
+        returned = self._execute(steps) & 0xFFFFFFFF
+        return hooks.after(machine, returned), returned
+
+    def _execute(self, steps: list[Step] | None) -> int:
+        self._running = self.program
+        while True:
+            try:
+                engine = self._interpreter(self._running)
+                engine.steps = steps
+                returned = engine.run()
+                self._machine.finish()
+                return returned
+            except TailCallError as call:
+                self._running = call.program
+                machine = self._machine
+                machine.depth = 0
+                machine.stack.count = 1
+            except FaultError:
+                self._machine.abandon()
+                raise
+
+    def _interpreter(self, program: str) -> Interpreter:
+        if program not in self._interpreters:
+            self._interpreters[program] = Interpreter(self._image(program), self._machine)
+        return self._interpreters[program]
+
+    def _image(self, program: str) -> Image:
+        if program not in self._images:
+            self._images[program] = make_image(self.obj, program, self.maps)
+        return self._images[program]
+
+    def _fault(self, error: FaultError) -> Fault:
+        image = self._images[self._running]
+        slot = error.slot if error.slot >= 0 else len(image.code) - 1
+        return Fault(error.message, slot, image.line(slot))
+
+
+def _maps(
+    obj: Object, shared: Simulator | Mapping[str, VmMap] | None, cpus: int
+) -> dict[str, VmMap]:
+    given = shared.maps if isinstance(shared, Simulator) else shared or {}
+    definitions = list(obj.maps)
+    data = {section.name: section for section in obj.data}
+    for section in obj.data:
+        flags = RDONLY_PROG if section.readonly else 0
+        definitions.append(MapDef(section.name, ARRAY, 4, len(section.content), 1, flags))
+    found: dict[str, VmMap] = {}
+    taken = {given[d.name].number for d in definitions if d.name in given}
+    free = (n for n in range(MAX_REGIONS - MAPS) if n not in taken)
+    if len(definitions) > MAX_REGIONS - MAPS:
+        raise UsageError(f"the object has {len(definitions)} maps, more than the simulator takes")
+    for definition in definitions:
+        one = given.get(definition.name)
+        if one is None or (one.info.type, one.info.key_size, one.info.value_size) != (
+            definition.type,
+            definition.key_size,
+            definition.value_size,
+        ):
+            number = next(free)
+            one = make_map(definition, number, MAPS + number, cpus)
+            if definition.name in data:
+                one.update(bytes(4), data[definition.name].content)
+                if data[definition.name].readonly:
+                    one.freeze()
+        found[definition.name] = one
+    return found
+
+
+def _failing(failing: Mapping[str, int]) -> dict[int, int]:
+    found = {}
+    for name, number in failing.items():
+        helper = BY_NAME.get(name) or BY_NAME.get(f"bpf_{name}")
+        if helper is None:
+            raise UsageError(f"no helper is called '{name}'")
+        found[helper.number] = number
+    return found
+
+
+def _seeded(seed: int) -> int:
+    """A state of the generator out of any seed, never 0 (splitmix64, Steele 2014)."""
+    state = (seed + 0x9E3779B97F4A7C15) & (1 << 64) - 1
+    state = ((state ^ state >> 30) * 0xBF58476D1CE4E5B9) & (1 << 64) - 1
+    state = ((state ^ state >> 27) * 0x94D049BB133111EB) & (1 << 64) - 1
+    return (state ^ state >> 31) or 1
