@@ -9,7 +9,7 @@ param port:      u16  = 4739
 param session:   u24  = 1
 param one_in:    u32  = 1000       # 0: measure nothing
 
-event delay_sample { session: u24, sent: timestamp, received: timestamp }
+event delay_sample { session: u24, sent: timestamp, received: timestamp, packet[256] }
 
 # One packet in `one_in` gets an outer header with an SRH that carries the time.
 transit mark_delay at in {
@@ -22,8 +22,9 @@ transit mark_delay at in {
 }
 
 endpoint end_dm {
-    # One-way: report, and the packet goes on without its outer header.
-    when srh has DM as dm and dm.version == 1 and dm.response == 0 and dm.control == OUT_OF_BAND {
+    # One-way: report with the headers, for `nfc delay report`; the packet goes on without the
+    # outer ones. So does one of another version, and its record says so.
+    when srh has DM as dm and dm.response == 0 and dm.control == OUT_OF_BAND {
         emit delay_sample { session = dm.session, sent = dm.sent, received = now() }
         decap to table main
     }
@@ -34,6 +35,17 @@ endpoint end_dm {
         set dm.response_format = PTP
         set dm.received = now()
         set dm.reply_sent = now()
+        forward
+    }
+    # What this function does not know gets the reason, in the same way.
+    when srh has DM as dm and dm.version != 1 and dm.response == 0 and dm.control != NO_ANSWER {
+        set dm.response = 1
+        set dm.control = BAD_VERSION
+        forward
+    }
+    when srh has DM as dm and dm.response == 0 and dm.control > NO_ANSWER {
+        set dm.response = 1
+        set dm.control = BAD_CONTROL
         forward
     }
     otherwise forward

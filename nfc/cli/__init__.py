@@ -18,6 +18,7 @@ from nfc.errors import NfcError
 COMMANDS = (
     *("new", "build", "check", "fmt"),
     *("deploy", "status", "set", "table", "events", "undeploy"),
+    "delay",
     *("demo", "completion"),
 )
 _BUILTIN = ("set", "table")  # their functions have a name with an underscore behind it

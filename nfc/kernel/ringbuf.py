@@ -134,15 +134,16 @@ class RingBuffer:
             left = _LONGEST_WAIT if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 return
-            self._wait(min(left, _LONGEST_WAIT))
+            self.wait(min(left, _LONGEST_WAIT))
 
     def fileno(self) -> int:
         """An epoll descriptor that is readable when the ring may hold a record."""
         return self._epoll.fileno()
 
-    def _wait(self, seconds: float) -> None:
-        """Sleep until the ring is not empty. epoll looks at both positions itself before it
-        sleeps (ringbuf_map_poll_kern), so a record that came since `read` is not missed."""
+    def wait(self, seconds: float) -> None:
+        """Sleep until the ring is not empty, for so long at most. epoll looks at both positions
+        itself before it sleeps (ringbuf_map_poll_kern), so a record that came since `read` is
+        not missed."""
         if self._epoll.poll(seconds) and self._reader.blocked():
             # Not empty, yet nothing to read: epoll would say so again at once.
             time.sleep(min(seconds, _BUSY_PAUSE))

@@ -115,6 +115,41 @@ def follow(
                 return
 
 
+def follow_records(
+    name: str, netns: str | None, *, most: int, wait: float
+) -> Iterator[tuple[Manifest, list[bytes]]]:
+    """Records of a deployed function as they lie in its ring buffer, and what declares them: up
+    to `most` at once, none where nothing came for `wait` seconds; also those of the functions
+    that replace it. For programs that take many a second.
+
+    Needs no more than to open the pins: whoever owns them needs no capability from 6.5 on.
+    Raises as `follow` does.
+    """
+    from nfc.kernel.ringbuf import RingBuffer
+
+    with open_store(shared=True) as store:
+        record = select_one(store, name, netns)
+    with _only_reader(record):
+        while True:
+            with open_store(shared=True):
+                record = _current(record)
+                opened = events_map(record)
+            with opened as ring, RingBuffer(ring) as buffer:
+                look, replaced = 0.0, False
+                while True:
+                    batch: list[bytes] = []
+                    while len(batch) < most and (one := buffer.read()) is not None:
+                        batch.append(one)
+                    if not batch and replaced:
+                        break
+                    if time.monotonic() >= look:
+                        replaced = _current(record).generation != record.generation
+                        look = time.monotonic() + LOOK_AGAIN_S
+                    if not batch and not replaced:
+                        buffer.wait(wait)
+                    yield record.manifest, batch
+
+
 def _of_one_generation(
     ring: Map, record: Record, left: int | None, until: float | None
 ) -> Iterator[Decoded]:

@@ -25,6 +25,7 @@ STDLIB = data_dir("stdlib")
 COMMANDS = [
     *("new", "build", "check", "fmt"),
     *("deploy", "status", "set", "table", "events", "undeploy"),
+    "delay",
     *("demo", "completion"),
 ]
 

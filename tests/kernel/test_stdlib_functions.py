@@ -293,12 +293,26 @@ def test_end_dm_two_way(net: Chain) -> None:
 
 @pytest.mark.parametrize(
     "tlvs",
-    [[], [NSH], [dm(2)], [dm(0, version=2)], [dm(0, response=1)]],
-    ids=["none", "another", "no answer wanted", "another version", "an answer already"],
+    [[], [NSH], [dm(2)], [dm(2, version=2)], [dm(0, response=1)], [dm(0x12, response=1)]],
+    ids=["none", "another", "no answer", "no answer of version 2", "an answer", "an error"],
 )
 def test_end_dm_lets_every_other_packet_go_on(net: Chain, tlvs: list[AnyTLV]) -> None:
     put(net, "end_dm", "delay")
     check(through(net, query(tlvs)), answer(tlvs))
+
+
+@pytest.mark.parametrize(
+    ("control", "version", "reason"),
+    [(0, 2, 0x11), (0, 0, 0x11), (3, 2, 0x11), (3, 1, 0x12), (0xFF, 1, 0x12), (0x10, 1, 0x12)],
+)
+def test_end_dm_says_what_it_does_not_know(
+    net: Chain, control: int, version: int, reason: int
+) -> None:
+    """Unsupported version or control code; nothing else of the query changes."""
+    put(net, "end_dm", "delay")
+    sent = ptp(1_700_000_000_000_000_001)
+    got = through(net, query([NSH, dm(control, version=version, sent=sent), OTHER]))
+    check(got, answer([NSH, dm(reason, version=version, sent=sent, response=1), OTHER]))
 
 
 def test_mark_delay(net: Chain) -> None:

@@ -1,0 +1,135 @@
+"""`nfc delay`: agents, collector, querier and plots of delay monitoring."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from nfc.cli import options
+from nfc.cli.names import deployed
+
+
+@click.group()
+def delay() -> None:
+    """Monitor the delay of paths: report it, collect it, query it, draw it.
+
+    \b
+    nfc delay report NAME     on the far router: events of end_dm go to their collectors
+    nfc delay collect         where they go: a table, metrics, JSON, a file for plots
+    nfc delay query SID       on the near router: two-way delay and clock offset
+    nfc delay plot FILE       draws what a collector has kept
+    """
+
+
+@delay.command("report")
+@click.argument("name", shell_complete=deployed)
+@options.netns
+@click.option(
+    "--to",
+    metavar="[ADDRESS]:PORT",
+    help="Send everything there, instead of where each probe says.",
+)
+@click.option(
+    "--default",
+    "fallback",
+    metavar="[ADDRESS]:PORT",
+    help="Where reports on probes go that say nothing.",
+)
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="PREFIX",
+    help="Send only to collectors in this prefix; may be given more than once.",
+)
+@click.option("--count", type=click.IntRange(1), metavar="N", help="Stop after N reports.")
+def report(
+    name: str,
+    netns: str | None,
+    to: str | None,
+    fallback: str | None,
+    allow: tuple[str, ...],
+    count: int | None,
+) -> None:
+    """Send what the deployed function NAME (end_dm) measures to the collectors, until stopped.
+
+    Each probe's URO TLV names its collector. The DM TLV goes there as on the wire, with the
+    addresses of both ends behind it. The command also serves the functions that replace NAME.
+    On SIGTERM or SIGINT it says what it has sent, and ends.
+    """
+    from nfc.delay.report import BATCH, WAIT_S, Reporter, run, sender, target
+    from nfc.delay.stop import stopping
+    from nfc.kernel.route import parse_prefix
+    from nfc.observe.events import follow_records
+
+    everything = target(to) if to else None
+    otherwise = target(fallback) if fallback else None
+    allowed = tuple(parse_prefix(text) for text in allow)
+    with sender(netns) as out, stopping() as stop:
+        reporter = Reporter(out, fallback=otherwise, only=everything, allowed=allowed)
+        batches = follow_records(name, netns, most=BATCH, wait=WAIT_S)
+        click.echo(str(run(batches, reporter, count=count, stop=stop)), err=True)
+
+
+@delay.command("collect")
+@click.argument(
+    "config",
+    required=False,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="[CONFIG.toml]",
+)
+@click.option("--listen", metavar="[ADDRESS]:PORT", help="Where reports come in.")
+@click.option(
+    "--metrics", metavar="[ADDRESS]:PORT", help="Serve figures for Prometheus there, over HTTP."
+)
+@click.option(
+    "--state",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Keep everything in FILE, and begin with what is in it.",
+)
+@options.netns
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON a path and interval.")
+@click.option("--samples", is_flag=True, help="One line of JSON a report.")
+@click.option(
+    "--every",
+    type=click.FloatRange(0.25, 86_400),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="The interval of --json.",
+)
+@click.option(
+    "--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Stop after so many seconds."
+)
+def collect(
+    config: Path | None,
+    listen: str | None,
+    metrics: str | None,
+    state: Path | None,
+    netns: str | None,
+    as_json: bool,
+    samples: bool,
+    every: float,
+    timeout: float | None,
+) -> None:
+    """Receive the reports of far routers and keep the delays of each path, until stopped.
+
+    On a terminal the figures stay on the screen; otherwise they are printed at the end. Options
+    go before what CONFIG.toml says. On SIGTERM or SIGINT all is saved, and the command ends.
+    """
+    from nfc.cli.delay_collect import Output, collect_until_stopped
+    from nfc.delay import config as configuration
+
+    found = configuration.read(config) if config else configuration.Config()
+    if listen is not None:
+        found = replace(found, listen=configuration.option(listen, "--listen"))
+    if metrics is not None:
+        found = replace(found, metrics=configuration.option(metrics, "--metrics"))
+    if state is not None:
+        found = replace(found, state=state)
+    if as_json and samples:
+        raise click.UsageError("--json and --samples exclude each other")
+    output = Output("json" if as_json else "samples" if samples else "table", every)
+    collect_until_stopped(found, netns, output, timeout)

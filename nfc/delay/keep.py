@@ -1,0 +1,128 @@
+"""What a collector keeps in a file, so that it is there after a restart.
+
+The file is replaced as a whole, so a reader sees the old one or the new one, and a machine that
+loses its power has one of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path as File
+from typing import Any, Final
+
+from nfc.delay.histogram import Histogram
+from nfc.delay.paths import Key, Path, Paths, Point
+from nfc.errors import NfcError
+
+VERSION: Final = 1
+MOST_BYTES: Final = 1 << 30
+
+
+def replace_file(file: File, text: str) -> None:
+    """Put text into a file, whole or not at all. Raises NfcError."""
+    temporary = ""
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            os.fchmod(descriptor, 0o644)
+            out.write(text)
+            out.flush()
+            os.fsync(descriptor)
+        os.replace(temporary, file)
+        temporary = ""
+        folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise NfcError(f"cannot write {file}: {error.strerror}") from None
+    finally:
+        if temporary:
+            os.unlink(temporary)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A path out of the file."""
+
+    name: str
+    key: Key
+    delays: Histogram
+    points: tuple[Point, ...]
+    errors: dict[str, int]
+    last: float
+
+
+def save(file: File, paths: Paths) -> None:
+    """Keep all paths. Raises NfcError."""
+    found = [
+        {
+            "name": path.name,
+            "key": asdict(path.key),
+            "delays": path.delays.to_json(),
+            "points": [astuple(point) for point in path.points],
+            "errors": path.errors,
+            "last": path.last,
+        }
+        for path in paths.all.values()
+    ]
+    replace_file(file, json.dumps({"version": VERSION, "paths": found}))
+
+
+def load(file: File) -> tuple[Kept, ...]:
+    """The paths in the file. Raises NfcError, which names the file, where it is none of ours."""
+    try:
+        if file.stat().st_size > MOST_BYTES:
+            raise ValueError("too large")
+        found = json.loads(file.read_bytes())
+        if found["version"] != VERSION:
+            raise ValueError("version")
+        return tuple(_kept(one) for one in found["paths"])
+    except OSError as error:
+        raise NfcError(f"cannot read {file}: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        raise NfcError(
+            f"{file} is not what 'nfc delay collect' keeps",
+            hint="move it away to begin anew",
+        ) from None
+
+
+def restore(file: File, paths: Paths) -> int:
+    """Give paths what the file has of them; how many there were, 0 if there is no file. Raises
+    NfcError. Names are those of the configuration now."""
+    if not file.exists():
+        return 0
+    found = load(file)
+    for kept in found:
+        path: Path | None = paths.path(kept.key)
+        if path is not None:
+            path.delays = kept.delays
+            path.points.extend(kept.points)
+            path.errors = kept.errors
+            path.last = kept.last
+    return len(found)
+
+
+def _kept(one: Mapping[str, Any]) -> Kept:
+    points = [Point(*row) for row in one["points"]]
+    for point in points:
+        if not all(isinstance(getattr(point, f.name), int | float) for f in fields(Point)):
+            raise TypeError("points")
+    key = Key(**one["key"])
+    for given, of in ((key.session, int), (key.traffic_class, int), (key.source, str)):
+        if not isinstance(given, of):
+            raise TypeError("key")
+    errors = {str(why): int(count) for why, count in one["errors"].items()}
+    return Kept(
+        str(one["name"]),
+        key,
+        Histogram.from_json(one["delays"]),
+        tuple(points),
+        errors,
+        float(one["last"]),
+    )

@@ -1,0 +1,228 @@
+"""Delay monitoring as a whole: marked on one router, reported by the next, collected at a host.
+
+h1 - r1 (mark_delay) - r2 (end_dm, `nfc delay report`) - h2 (`nfc delay collect`)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nfc.delay.wire import OUT_OF_BAND, Message, Report
+from nfc.deploy.deployments import Request, deploy, undeploy
+from nfc.deploy.settings import set_params
+from nfc.lab import Chain, chain
+from nfc.packet import ip, packet, srh, tlv, udp
+from nfc.resources import data_dir
+
+pytestmark = pytest.mark.kernel
+
+DELAY = data_dir("stdlib") / "delay.nf"
+NFC = [sys.executable, "-m", "nfc"]
+SID, H2 = "fd00:b::d", "fd00:3::2"
+PORT = 4739
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[Chain]:
+    with chain("h1", "r1", "r2", "h2") as built:
+        yield built
+
+
+@pytest.fixture(autouse=True)
+def deployed(net: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("NFC_STATE_DIR", str(tmp_path / "state"))
+    names = {node: net.lab.name(node) for node in net.nodes}
+    mark = {"far_end": SID, "collector": H2, "one_in": "1", "session": "1"}
+    deploy(Request(DELAY, SID, "eth0", function="end_dm", netns=names["r2"]))
+    r1 = names["r1"]
+    deploy(Request(DELAY, "fd00:3::/64", "eth1", function="mark_delay", netns=r1, settings=mark))
+    yield
+    undeploy([], None, all_=True)
+
+
+@pytest.fixture
+def receiver(net: Chain) -> Iterator[socket.socket]:
+    """Where reports come in, instead of a collector."""
+    with net.lab.socket("h2") as made:
+        made.bind((H2, PORT))
+        yield made
+
+
+@contextlib.contextmanager
+def service(*arguments: str, until: str = "") -> Iterator[subprocess.Popen[str]]:
+    """A command of nfc that runs until it is told to end; its standard error holds `until`
+    once it is ready."""
+    process = subprocess.Popen(
+        [*NFC, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        if until:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            assert until in line, line + process.stderr.read()
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ended(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> str:
+    """End it as systemd does; what it said on standard output. It must end well and at once."""
+    process.send_signal(number)
+    out, err = process.communicate(timeout=5)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    return out
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_from_the_mark_to_the_collector(net: Chain, tmp_path: Path) -> None:
+    """Every packet is reported, two sessions are told apart, and a restart loses nothing."""
+    names = {node: net.lab.name(node) for node in net.nodes}
+    # A second session, for another destination on the same router.
+    net.lab.address("h2", "eth0", "fd00:3::3/64")
+    more = {"far_end": SID, "collector": H2, "one_in": "1", "session": "0xabcdef"}
+    deploy(
+        Request(
+            *(DELAY, "fd00:3::3/128", "eth1"),
+            via="fd00:2::2",
+            function="mark_delay",
+            name="second",
+            netns=names["r1"],
+            settings=more,
+        )
+    )
+    state = tmp_path / "delay.json"
+    config = tmp_path / "delay.toml"
+    config.write_text(
+        f'listen = "[{H2}]:{PORT}"\nstate = "{state}"\nstep = 0.5\n'
+        f'[[path]]\nname = "there"\nsession = 1\nsource = "fd00:2::1"\nsid = "{SID}"\n'
+    )
+    collect = ("delay", "collect", str(config), "--netns", names["h2"], "--json")
+    report = ("delay", "report", "end_dm", "--netns", names["r2"])
+    with service(*collect, until="collecting") as collector, service(*report) as reporter:
+        net.lab.burst("h1", H2, 9, count=200, rate=2000)
+        net.lab.burst("h1", "fd00:3::3", 9, count=100, rate=2000)
+        time.sleep(1.0)
+        ended(reporter)
+        found = {row["path"]: row for row in lines(ended(collector))[-2:]}
+    there, other = found["there"], found[f"session 11259375 fd00:2::1 → {SID}"]
+    assert (there["samples"], other["samples"]) == (200, 100)
+    assert 0 < there["minimum"] <= there["median"] <= there["p99"] <= there["maximum"] < 10**9
+    with service(*collect, until="collecting") as collector:
+        kept = {row["path"]: row for row in lines(ended(collector, signal.SIGINT))}
+    assert kept["there"]["samples"] == 200
+    assert kept["there"]["median"] == there["median"]
+
+
+def test_sampling_changes_while_it_runs(net: Chain, receiver: socket.socket) -> None:
+    names = {node: net.lab.name(node) for node in net.nodes}
+    receiver.settimeout(1)
+    with service("delay", "report", "end_dm", "--netns", names["r2"]):
+        set_params("mark_delay", names["r1"], {"one_in": "0"})
+        net.lab.burst("h1", H2, 9, count=100)
+        set_params("mark_delay", names["r1"], {"one_in": "1", "session": "77"})
+        net.lab.burst("h1", H2, 9, count=3)
+        got = [Report.decode(receiver.recv(2000)) for _ in range(3)]
+        assert {one.message.session for one in got} == {77}
+        receiver.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            receiver.recv(2000)
+
+
+def test_the_report_is_the_tlv_as_on_the_wire(net: Chain, receiver: socket.socket) -> None:
+    """What the far router does not change comes as it was sent, with what stood behind the 48
+    bytes; a probe of another version gets 0x11, and its packet goes on all the same."""
+    names = {node: net.lab.name(node) for node in net.nodes}
+    receiver.settimeout(2)
+    uro = tlv(131, PORT.to_bytes(2, "big") + bytes.fromhex("fd000003000000000000000000000002"))
+    inner = bytes(packet(ip("fd00:9::9", H2), udp(4000, 5000), b"user"))
+    padding = bytes((128, 4, 1, 2, 3, 4))  # a TLV of RFC 6374 inside the DM TLV
+    now = time.clock_gettime_ns(time.CLOCK_TAI)
+    for version in (1, 2):
+        message = Message(
+            *(0x123456, now),
+            control=OUT_OF_BAND,
+            class_set=True,
+            traffic_class=46,
+            preferred_format=3,
+            version=version,
+            more=padding,
+        )
+        dm = tlv(7, message.encode()[2:])
+        probe = packet(
+            ip("fd00:1::77", SID),
+            srh([SID, H2], left=1, tlvs=[tlv(200, b"x"), dm, uro], next_header=41),
+            inner,
+        )
+        with (
+            net.lab.capture("h2", "eth0") as capture,
+            service("delay", "report", "end_dm", "--netns", names["r2"], "--count", "1"),
+        ):
+            net.lab.send("r1", "eth1", probe)
+            data = receiver.recv(2000)
+            arrived = [p for p in capture.packets(2, timeout=2) if p.endswith(b"user")]
+        assert len(arrived) == 1
+        report = Report.decode(data)
+        assert str(report.source) == "fd00:1::77"
+        assert str(report.destination) == SID
+        got = report.message
+        assert now <= got.received <= time.clock_gettime_ns(time.CLOCK_TAI)
+        assert got.response
+        assert got.control == (1 if version == 1 else 0x11)
+        sent = bytearray(message.encode())
+        sent[4] |= 8
+        sent[5] = got.control
+        sent[8] |= 3
+        sent[24:32] = data[24:32]
+        assert data[: len(sent)] == bytes(sent)
+
+
+def test_reports_only_go_where_they_may(net: Chain, receiver: socket.socket) -> None:
+    names = {node: net.lab.name(node) for node in net.nodes}
+    receiver.settimeout(0.5)
+    allow = ("--allow", "fd00:77::/32")
+    with service("delay", "report", "end_dm", "--netns", names["r2"], *allow) as reporter:
+        net.lab.burst("h1", H2, 9, count=5)
+        with pytest.raises(TimeoutError):
+            receiver.recv(2000)
+        reporter.send_signal(signal.SIGTERM)
+        _, err = reporter.communicate(timeout=5)
+    assert err == "0 reports sent, 5 refused\n"
+
+
+def test_metrics_over_http(net: Chain) -> None:
+    names = {node: net.lab.name(node) for node in net.nodes}
+    collect = ("delay", "collect", "--listen", f"[{H2}]:{PORT}", "--metrics", f"[{H2}]:9739")
+    with (
+        service(*collect, "--netns", names["h2"], until="collecting"),
+        service("delay", "report", "end_dm", "--netns", names["r2"]),
+    ):
+        net.lab.burst("h1", H2, 9, count=50, rate=1000)
+        net.lab.burst("h1", H2, PORT, count=2)  # no reports, but measured themselves
+        time.sleep(1.0)
+
+        def ask() -> str:
+            with urllib.request.urlopen(f"http://[{H2}]:9739/metrics", timeout=5) as answer:
+                return str(answer.read(1 << 20), "utf-8")
+
+        text = net.lab.run("h2", ask)
+    assert 'nfc_delay_reports_total{result="taken"} 52.0' in text
+    assert 'nfc_delay_reports_total{result="malformed"} 2.0' in text
+    labels = f'path="session 1 fd00:2::1 → {SID}",session="1",sid="{SID}",source="fd00:2::1"'
+    assert f'nfc_delay_seconds_count{{{labels},traffic_class="0"}} 52.0' in text
