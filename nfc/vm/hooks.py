@@ -17,7 +17,6 @@ from nfc.vm.packet import ETH_P_IPV6, HOP_BY_HOP, IPV6_SIZE, ROUTING, find_heade
 # uapi/linux/bpf.h, enum bpf_ret_code
 OK, DROP, REDIRECT, REROUTE = 0, 2, 7, 128
 AFTER_FORWARDING = frozenset({"out", "xmit"})  # hooks that see the hop limit that leaves
-EXTRA_MTU = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +129,8 @@ def _transmit(machine: Machine, returned: int) -> End:
     if machine.hook == "xmit" and returned == REDIRECT:
         if machine.redirect is None:
             return End("lost", "program returned BPF_REDIRECT without bpf_redirect")
+        if not machine.network:
+            return End("lost", "redirected without a link-layer header")
         return End("sent", "", machine.fib.link_of(machine.redirect[0]))
     if machine.hook == "xmit" and returned == REROUTE:
         if look_up(machine, None, 0):

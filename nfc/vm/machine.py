@@ -108,6 +108,9 @@ class Machine:
         self.call: Callable[[int, tuple[int, ...]], int] | None = None  # a callback
         self.depth = 0
         self.arrival_mark = 0
+        self.network = 0  # bytes of link-layer header that bpf_skb_change_head has put before IP
+        self.draws: list[int] = []  # random numbers that come before the generator's
+        self.drawn = 0  # how often a program asked for one
 
     def begin(self) -> None:
         """Before a program runs on the packet that was put."""
@@ -117,6 +120,7 @@ class Machine:
         self.budget = BUDGET
         self.tail_calls = 0
         self.redirect = None
+        self.network = 0
         self.link, self.route_error, self.routed = "", 0, False
 
     def finish(self) -> None:

@@ -8,6 +8,7 @@ ringbuf.c, queue_stack_maps.c, bpf_lru_list.c.
 
 from __future__ import annotations
 
+import copy
 import errno
 from collections.abc import Iterator, Sequence
 
@@ -192,6 +193,18 @@ class VmMap:
 
     def barrier(self) -> None:
         """Nothing runs while the user does something."""
+
+    def save(self) -> tuple[bytes, dict[str, object]]:
+        """All that the map holds, for `restore`."""
+        kept = ("region", "info")
+        state = {k: copy.copy(v) for k, v in self.__dict__.items() if k not in kept}
+        return bytes(self.region.data), state
+
+    def restore(self, saved: tuple[bytes, dict[str, object]]) -> None:
+        """Hold again what was saved."""
+        content, state = saved
+        self.region.data[:] = content  # in place: the native engine knows where it lies
+        self.__dict__.update({k: copy.copy(v) for k, v in state.items()})
 
     def _find(self, what: str, key: bytes) -> int | None:
         self._check("key", key, self.info.key_size)

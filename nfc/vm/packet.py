@@ -86,6 +86,13 @@ class Skb:
         self.buffer[self.start : self.start + at] = head
         self.moved()
 
+    def resize(self, size: int) -> None:
+        """Cut the end off, or put zeros behind it."""
+        if size > len(self):
+            self.buffer[self.end : self.start + size] = bytes(size - len(self))
+        self.end = self.start + size
+        self.moved()
+
     @property
     def data(self) -> int:
         """The address of the first byte."""

@@ -139,6 +139,16 @@ class Simulator:
         """The router's forwarding table."""
         return self._machine.fib
 
+    @property
+    def draws(self) -> list[int]:
+        """Random numbers (u32) that programs get before those of the generator."""
+        return self._machine.draws
+
+    @property
+    def drawn(self) -> int:
+        """How many random numbers programs have asked for so far."""
+        return self._machine.drawn
+
     def run(self, packet: Packet) -> Outcome:
         """What becomes of a packet. Raises UsageError for a CPU that is not there."""
         return self._run(packet, None)

@@ -10,6 +10,7 @@ from pathlib import Path
 from generated_packets import Wanted, make_packet
 from generated_router import LINKS, ROUTER, Place, Seen
 from generated_sources import Generated
+from simulated import Column, Explained
 
 from nfc.compiler import Compilation, Compiled, compile_file
 from nfc.oracle import Arrival, Memory, Result, outcomes
@@ -98,13 +99,49 @@ def compare(
     for link, packet in seen.left:
         by_label.setdefault(_label(packet), []).append((link, packet))
     got = [by_label.pop(_label(packet), []) for packet in packets]
-    chosen, certain = _explained(place, compilation, program, packets, got, seen)
+    explained, certain = _explained(place, compilation, program, packets, got, seen)
+    chosen = [e.result for e in explained]
     unsure = any(r.fate == "unsure" for r in chosen)
     if by_label and not unsure:
         raise MismatchError(f"{program.source}\nnobody sent {by_label}")
     if certain and not unsure:
         _check_counters(program, compiled, packets, chosen, seen)
+    _simulate(place, compilation, program, packets, explained, seen, certain)
     return chosen
+
+
+def _simulate(
+    place: Place,
+    compilation: Compilation,
+    program: Generated,
+    packets: list[bytes],
+    explained: list[Explained],
+    seen: Seen,
+    certain: bool,
+) -> None:
+    """The third column: the simulator comes to what the oracle and the kernel came to."""
+    (compiled,) = compilation.functions
+    column = Column(place, compilation, compiled, program, seen)
+    for index, (packet, one) in enumerate(zip(packets, explained, strict=False)):
+        problem = column.run(packet, one)
+        if problem:
+            result = one.result
+            raise MismatchError(
+                f"{program.source}\nparams {program.params}\npacket {index}: {packet.hex()}\n"
+                f"{decode(packet)}\n{problem}\noracle and kernel: {outcome(result)}, rule "
+                f"{result.rule}, {result.link}, events {[e.hex() for e in result.events]}, packet "
+                f"{result.packet.hex() if result.packet else None}"
+            )
+        if one.result.fate == "unsure":
+            return  # nor is it known what the packet has left behind
+    if not certain:
+        return
+    said = (column.counters(), column.rows(), column.records())
+    want = (seen.counters, seen.after, seen.events)
+    if said != want:
+        raise MismatchError(
+            f"{program.source}\nparams {program.params}\nsimulator: {said}\nkernel: {want}"
+        )
 
 
 def _explained(
@@ -114,7 +151,7 @@ def _explained(
     packets: list[bytes],
     got: list[list[tuple[str, bytes]]],
     seen: Seen,
-) -> tuple[list[Result], bool]:
+) -> tuple[list[Explained], bool]:
     """A result for each packet that together are what was seen, and whether there is one way
     only. Where samples are drawn, a packet may have had several; so this goes back and tries the
     next one. Raises MismatchError about the packet that it comes to and cannot explain."""
@@ -122,7 +159,7 @@ def _explained(
     certain, furthest, tries = True, -1, 0
     problem = f"{program.source}\nthere are more events than these packets can have sent"
 
-    def attempt(index: int, at: int, memory: Memory) -> list[Result] | None:
+    def attempt(index: int, at: int, memory: Memory) -> list[Explained] | None:
         nonlocal certain, furthest, problem, tries
         if index == len(packets):
             return [] if at == len(seen.events) else None
@@ -130,6 +167,7 @@ def _explained(
         if tries > MAX_TRIES:
             return None
         candidates: list[Result] = []
+        times: list[int] = []
         for now in _clocks(compilation, seen, at):
             arrival = Arrival(
                 packets[index],
@@ -141,19 +179,28 @@ def _explained(
                 cpu=place.cpu,
             )
             candidates += outcomes(compiled.function, arrival, ROUTER)
-        candidates += [replace(r, events=()) for r in candidates if r.fate == "unsure"]
-        fits = [r for r in candidates if _fits(r, got[index], seen.events[at:])]
-        fits.sort(key=lambda r: -len(r.events))
-        certain &= all(_told(r) == _told(fits[0]) for r in fits)
+            times += [now] * (len(candidates) - len(times))
+        unsure = [
+            (replace(r, events=()), t)
+            for r, t in zip(candidates, times, strict=True)
+            if r.fate == "unsure"
+        ]
+        candidates += [r for r, _ in unsure]
+        times += [t for _, t in unsure]
+        pairs = [Explained(r, t) for r, t in zip(candidates, times, strict=True)]
+        fits = [p for p in pairs if _fits(p.result, got[index], seen.events[at:])]
+        fits.sort(key=lambda p: -len(p.result.events))
+        certain &= all(_told(p.result) == _told(fits[0].result) for p in fits)
         if not fits and index > furthest:
             furthest = index
             problem = _explain(program, index, packets[index], candidates, got[index], seen, at)
-        for result in fits:
+        for fit in fits:
+            result = fit.result
             if result.fate == "unsure" and compiled.manifest.tables:
-                return [result]  # nor does it know what the packet has left behind
+                return [fit]  # nor does it know what the packet has left behind
             rest = attempt(index + 1, at + len(result.events), result.memory)
             if rest is not None:
-                return [result, *rest]
+                return [fit, *rest]
         return None
 
     found = attempt(0, 0, seen.before)

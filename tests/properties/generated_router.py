@@ -18,9 +18,11 @@ from ipaddress import IPv6Address, IPv6Network
 
 from generated_packets import SID
 
+from nfc.bpf.object import Object
 from nfc.bpf.reader import read_object
 from nfc.compiler import Compilation, Compiled
 from nfc.kernel import loader, routes
+from nfc.kernel.anymap import AnyMap
 from nfc.kernel.encap import RouteProgram
 from nfc.kernel.params import write_params
 from nfc.kernel.ringbuf import RingBuffer
@@ -64,7 +66,7 @@ ICMP6 = 58  # IANA's number
 @dataclass(frozen=True)
 class Seen:
     """What came of packets: what left by which link in order, events' records, counters, tables
-    before and after; TAI before and after."""
+    before and after; TAI before and after; the object that ran."""
 
     left: tuple[tuple[str, bytes], ...]
     events: tuple[bytes, ...]
@@ -73,6 +75,32 @@ class Seen:
     end: int
     before: Memory
     after: dict[str, Rows]
+    obj: Object
+
+
+def fill(
+    maps: Mapping[str, AnyMap],
+    compilation: Compilation,
+    compiled: Compiled,
+    params: dict[str, int],
+    tables: Mapping[str, Rows],
+) -> tuple[list[Entries], dict[str, dict[tuple[int, ...], tuple[int, ...]]]]:
+    """Put params and entries into maps; the open tables, and what is in them now."""
+    manifest = compiled.manifest
+    if manifest.params:
+        copy = bytearray(compilation.program.params_size)
+        for p in compilation.program.params:
+            order = "big" if types.is_raw(p.type) else "little"
+            size = types.memory_size(p.type)
+            raw = params.get(p.name, p.default).to_bytes(size, order)  # type: ignore[arg-type]
+            copy[p.offset : p.offset + size] = raw
+        write_params(maps[".data"], bytes(copy))
+    opened = [Entries(maps[t.map], t) for t in manifest.tables]
+    filled = {t.name: dict(tables.get(t.name, {})) for t in manifest.tables}
+    for entries in opened:
+        for key, row in filled[entries.table.name].items():
+            entries.put(key, row)
+    return opened, filled
 
 
 @dataclass(frozen=True)
@@ -100,19 +128,7 @@ class Place:
         function, manifest = compiled.function, compiled.manifest
         obj = read_object(compilation.object([compiled]))
         with loader.load(obj, function.name, hook=function.hook) as loaded:
-            if manifest.params:
-                copy = bytearray(compilation.program.params_size)
-                for p in compilation.program.params:
-                    order = "big" if types.is_raw(p.type) else "little"
-                    size = types.memory_size(p.type)
-                    raw = params.get(p.name, p.default).to_bytes(size, order)  # type: ignore[arg-type]
-                    copy[p.offset : p.offset + size] = raw
-                write_params(loaded.maps[".data"], bytes(copy))
-            opened = [Entries(loaded.maps[t.map], t) for t in manifest.tables]
-            filled = {t.name: dict(tables.get(t.name, {})) for t in manifest.tables}
-            for entries in opened:
-                for key, row in filled[entries.table.name].items():
-                    entries.put(key, row)
+            opened, filled = fill(loaded.maps, compilation, compiled, params, tables)
             program = RouteProgram(function.hook, loaded.fd, "f")
             with self.on_route(program):
                 begin = time.clock_gettime_ns(time.CLOCK_TAI)
@@ -124,7 +140,7 @@ class Place:
                 with RingBuffer(loaded.maps["events"]) as ring:
                     events = tuple(ring.records(0))
             after = {e.table.name: self.rows(e) for e in opened}
-            return Seen(left, events, counters, begin, end, Memory({}, filled), after)
+            return Seen(left, events, counters, begin, end, Memory({}, filled), after, obj)
 
     def rows(self, entries: Entries) -> Rows:
         """A table as our CPU sees it; all that is zero is left out of arrays."""

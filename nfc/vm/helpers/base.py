@@ -96,6 +96,9 @@ def next_random(state: int) -> int:
 
 
 def _random(m: Machine, *_: int) -> int:
+    m.drawn += 1
+    if m.draws:
+        return m.draws.pop(0)
     m.random = next_random(m.random)
     return m.random >> 32
 
