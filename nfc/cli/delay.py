@@ -133,3 +133,89 @@ def collect(
         raise click.UsageError("--json and --samples exclude each other")
     output = Output("json" if as_json else "samples" if samples else "table", every)
     collect_until_stopped(found, netns, output, timeout)
+
+
+@delay.command("query")
+@click.argument("sid", metavar="SID")
+@click.option(
+    "--via",
+    "there",
+    multiple=True,
+    metavar="SEGMENT",
+    help="Go over this segment there.",
+)
+@click.option("--back", multiple=True, metavar="SEGMENT", help="Come over this one back.")
+@click.option("--source", metavar="ADDRESS", help="Which address of this router asks.")
+@options.netns
+@click.option("--session", type=click.IntRange(0, (1 << 24) - 1), default=1, show_default=True)
+@click.option(
+    "--count",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="How many queries; 0: until stopped.",
+)
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.001, 3600),
+    default=0.1,
+    show_default=True,
+    metavar="SECONDS",
+    help="From one query to the next.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.001, 3600),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the last answers.",
+)
+@click.option(
+    "--clock",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Keep the offset of the far clock in FILE, for 'nfc delay collect'.",
+)
+@click.option(
+    "--drift",
+    type=click.FloatRange(0, 1000),
+    default=50.0,
+    show_default=True,
+    metavar="PPM",
+    help="How fast the clocks may drift apart: microseconds a second.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON an answer, and the sum.")
+def query(
+    sid: str,
+    there: tuple[str, ...],
+    back: tuple[str, ...],
+    source: str | None,
+    netns: str | None,
+    session: int,
+    count: int,
+    interval: float,
+    timeout: float,
+    clock: Path | None,
+    drift: float,
+    as_json: bool,
+) -> None:
+    """Ask the far router's end_dm at SID: the two-way delay, and how far its clock is off.
+
+    Queries go to SID and come back in-band, over the segments given, if any. The delay leaves out
+    the time at the far router, and needs no common clock. Needs no privileges; the interface that
+    answers come in at needs seg6_enabled. Exit status 1 where no answer came.
+    """
+    from nfc.cli.delay_query import Asked, ask
+    from nfc.delay.query import Querier
+    from nfc.delay.stop import stopping
+
+    asked = Asked(count, interval, timeout, clock, drift, as_json)
+    with (
+        Querier(
+            sid, there=there, back=back, source=source, netns=netns, session=session
+        ) as querier,
+        stopping() as stop,
+    ):
+        ask(querier, sid, asked, stop)

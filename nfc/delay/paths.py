@@ -76,6 +76,8 @@ class Path:
         self.key = key
         self.name = named.name if named else str(key)
         self.clock = Clock(named.clock) if named and named.clock else None
+        if self.clock is not None:
+            self.clock.look()
         self.delays = Histogram()
         self.points: deque[Point] = deque(maxlen=keep)
         self.errors: dict[str, int] = {}

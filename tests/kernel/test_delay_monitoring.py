@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from nfc.delay.query import Querier
 from nfc.delay.wire import OUT_OF_BAND, Message, Report
 from nfc.deploy.deployments import Request, deploy, undeploy
 from nfc.deploy.settings import set_params
@@ -226,3 +227,106 @@ def test_metrics_over_http(net: Chain) -> None:
     assert 'nfc_delay_reports_total{result="malformed"} 2.0' in text
     labels = f'path="session 1 fd00:2::1 → {SID}",session="1",sid="{SID}",source="fd00:2::1"'
     assert f'nfc_delay_seconds_count{{{labels},traffic_class="0"}} 52.0' in text
+
+
+# ---- two-way --------------------------------------------------------------------------------
+
+AHEAD_NS = 5_000_000
+AHEAD = """
+use dm
+
+param ahead: duration = 5ms
+param lie: duration = 0ns
+
+# As end_dm, on a router whose clock is ahead.
+endpoint ahead_dm {
+    when srh has DM as dm and dm.response == 0 and dm.control == IN_BAND {
+        set dm.response = 1
+        set dm.control = SUCCESS
+        set dm.response_format = PTP
+        set dm.received = now() + ahead
+        set dm.reply_sent = now() + ahead + lie
+        forward
+    }
+    otherwise forward
+}
+"""
+
+
+def query(*arguments: str) -> tuple[int, list[dict[str, Any]], str]:
+    command = [*NFC, "delay", "query", *arguments, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return done.returncode, lines(done.stdout), done.stderr
+
+
+def test_two_way(net: Chain) -> None:
+    """Over another router there, over r1 back; no answer is lost."""
+    h2 = net.lab.name("h2")
+    ask = (SID, "--netns", h2, "--count", "20", "--interval", "0.01", "--session", "7")
+    code, found, err = query(*ask)
+    assert (code, err) == (0, "")
+    assert [row["sequence"] for row in found[:-1]] == list(range(20))
+    for row in found[:-1]:
+        assert row["sent"] < row["received"] <= row["reply_sent"] < row["reply_received"]
+        assert abs(row["offset"]) <= row["bound"]  # it is one clock
+    assert (found[-1]["sent"], found[-1]["answered"], found[-1]["lost"]) == (20, 20, 0)
+    assert found[-1]["minimum"] == min(row["delay"] for row in found[:-1])
+    # An End on r1 on the way back: the answer still comes.
+    end = Request(data_dir("stdlib") / "end.nf", "fd00:a::e", "eth1", netns=net.lab.name("r1"))
+    deploy(end)
+    code, found, _ = query(*ask, "--back", "fd00:a::e")
+    assert (code, found[-1]["lost"]) == (0, 0)
+
+
+def test_the_clock_of_a_router_that_is_ahead(net: Chain, tmp_path: Path) -> None:
+    """5 ms: the two-way delay does not know, the estimate finds it within its bound, and what
+    the collector tells of one-way delays is right again."""
+    names = {node: net.lab.name(node) for node in net.nodes}
+    source, clock = tmp_path / "ahead.nf", tmp_path / "far.clock"
+    source.write_text(AHEAD)
+    deploy(Request(source, "fd00:b::a", "eth0", netns=names["r2"]))
+    ask = ("fd00:b::a", "--netns", names["r1"], "--count", "30", "--interval", "0.01")
+    code, found, _ = query(*ask, "--clock", str(clock))
+    assert code == 0
+    total = found[-1]
+    assert total["median"] < 1_000_000
+    assert abs(total["offset"] - AHEAD_NS) <= total["bound"] < 1_000_000
+    # Times that cannot be are no estimate.
+    set_params("ahead_dm", names["r2"], {"lie": "1s"})
+    assert query(*ask)[1][-1]["errors"] == {"impossible times": 30}
+    config = tmp_path / "delay.toml"
+    config.write_text(f'[[path]]\nname = "far"\nsession = 1\nclock = "{clock}"\n')
+    collect = ("delay", "collect", str(config), "--listen", f"[{H2}]:{PORT}", "--json")
+    with service(*collect, "--netns", names["h2"], until="collecting") as collector:
+        now = time.clock_gettime_ns(time.CLOCK_TAI)
+        report = Report(
+            Message(1, now, now + 2_000_000 + AHEAD_NS, control=1, response=True, response_format=3)
+        )
+        with net.lab.socket("r2") as out:
+            out.sendto(report.encode(), (H2, PORT))
+        time.sleep(0.6)
+        row = lines(ended(collector))[-1]
+    assert abs(row["median"] - 2_000_000) <= row["bound"] + 10_000
+
+
+def test_errors_and_silence(net: Chain) -> None:
+    """Each reason is told; nobody there is an error, with a hint."""
+    r1, r2 = net.lab.name("r1"), net.lab.name("r2")
+    for version, control, why in ((2, 0, 0x11), (1, 9, 0x12)):
+        with Querier(SID, netns=r1, version=version, control=control) as querier:
+            querier.send()
+            answer = querier.receive(2.0)
+            assert answer is not None
+            assert (answer.control, answer.problem is None) == (why, False)
+    undeploy(["end_dm"], r2)
+    ask = (SID, "--netns", r1, "--count", "2", "--interval", "0.01", "--timeout", "0.3")
+    code, found, err = query(*ask)
+    assert (code, found[-1]["lost"]) == (1, 2)
+    assert f"no answer from {SID}" in err
+    net.lab.sysctl("r1", "net.ipv6.conf.all.seg6_enabled", 0)
+    try:
+        assert "seg6_enabled" in query(*ask)[2]
+    finally:
+        net.lab.sysctl("r1", "net.ipv6.conf.all.seg6_enabled", 1)
+    assert query("fd00:b::x")[0] == 2
+    assert "cannot query" in query(*ask, "--source", "fd00:77::1")[2]
