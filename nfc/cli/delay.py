@@ -219,3 +219,38 @@ def query(
         stopping() as stop,
     ):
         ask(querier, sid, asked, stop)
+
+
+@delay.command("plot")
+@click.argument(
+    "state", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE"
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="delay.svg",
+    show_default=True,
+    help="The picture: .svg, .png or .pdf.",
+)
+@click.option("--path", "names", multiple=True, metavar="NAME", help="Only this path; repeatable.")
+@click.option("--title", default="", metavar="TEXT", help="What stands above.")
+def plot(state: Path, output: Path, names: tuple[str, ...], title: str) -> None:
+    """Draw the delays over time, and their distribution, out of what a collector keeps.
+
+    FILE is the collector's state. Needs matplotlib, which comes with nfc[plot].
+    """
+    from nfc.delay.keep import load
+    from nfc.delay.plot import draw
+    from nfc.errors import UsageError
+    from nfc.syntax.diagnostics import nearest
+
+    paths = load(state)
+    known = [path.name for path in paths]
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"{state} has no path '{name}'", hint=nearest(name, known) or ", ".join(known)
+            )
+    draw([path for path in paths if not names or path.name in names], output, title=title)
+    click.echo(f"{output}: {len(names or known)} paths")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -65,14 +66,19 @@ def receiver(net: Chain) -> Iterator[socket.socket]:
 def service(*arguments: str, until: str = "") -> Iterator[subprocess.Popen[str]]:
     """A command of nfc that runs until it is told to end; its standard error holds `until`
     once it is ready."""
-    process = subprocess.Popen(
-        [*NFC, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
+    with started([*NFC, *arguments]) as process:
         if until:
             assert process.stderr is not None
             line = process.stderr.readline()
             assert until in line, line + process.stderr.read()
+        yield process
+
+
+@contextlib.contextmanager
+def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A process that is killed at the end, if it still runs."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
         yield process
     finally:
         process.kill()
@@ -330,3 +336,41 @@ def test_errors_and_silence(net: Chain) -> None:
         net.lab.sysctl("r1", "net.ipv6.conf.all.seg6_enabled", 1)
     assert query("fd00:b::x")[0] == 2
     assert "cannot query" in query(*ask, "--source", "fd00:77::1")[2]
+
+
+# ---- capabilities ---------------------------------------------------------------------------
+
+
+def test_no_service_needs_a_capability(net: Chain, tmp_path: Path) -> None:
+    """All three run without any, once they are in their namespace; the agent as root, whose the
+    pins are (Linux 6.5 and later)."""
+    if shutil.which("setpriv") is None or shutil.which("nsenter") is None:
+        pytest.skip("no setpriv or nsenter here")
+
+    def bare(node: str, *arguments: str) -> list[str]:
+        enter = ["nsenter", f"--net={net.lab.path(node)}"]
+        drop = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
+        return [*enter, *drop, *NFC, "delay", *arguments]
+
+    state, clock = tmp_path / "delay.json", tmp_path / "clock"
+    listen, metrics = ("--listen", f"[{H2}]:{PORT}"), ("--metrics", f"[{H2}]:9739")
+    keep = ("--state", str(state), "--json")
+    commands = [
+        bare("h2", "collect", *listen, *metrics, *keep),
+        bare("r2", "report", "end_dm"),
+        bare("r1", "query", SID, "--count", "0", "--clock", str(clock)),
+    ]
+    with contextlib.ExitStack() as stack:
+        running = [stack.enter_context(started(command)) for command in commands]
+        time.sleep(1.0)
+        for process in running:
+            assert process.poll() is None, process.communicate()
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            assert "CapEff:\t0000000000000000" in status
+        net.lab.burst("h1", H2, 9, count=50, rate=1000)
+        time.sleep(1.0)
+        ended(running[1])
+        ended(running[2])
+        assert lines(ended(running[0]))[-1]["samples"] == 50
+    assert state.exists()
+    assert clock.exists()

@@ -1,0 +1,42 @@
+"""The systemd units: what they run exists, and they ask for no capability."""
+
+from __future__ import annotations
+
+import shlex
+from configparser import ConfigParser
+from pathlib import Path
+
+import click
+import pytest
+
+from nfc.cli import cli
+
+UNITS = sorted((Path(__file__).parents[2] / "contrib" / "systemd").glob("nfc-delay-*.service"))
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=[unit.name for unit in UNITS])
+def test_a_unit(unit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parser = ConfigParser(interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_string(unit.read_text())
+    service = parser["Service"]
+    assert service["CapabilityBoundingSet"] == ""
+    assert service["NoNewPrivileges"] == "yes"
+    words = shlex.split(service["ExecStart"].replace("%i", "fd00:b::d"))
+    assert words[:2] == ["/usr/bin/env", "nfc"]
+    monkeypatch.setattr(click.Path, "convert", lambda self, value, param, ctx: value)
+    command: click.Command = cli
+    context = click.Context(cli)
+    for at, word in enumerate(words[2:], start=3):
+        assert isinstance(command, click.Group)
+        found = command.get_command(context, word)
+        assert found is not None, word
+        command = found
+        if not isinstance(command, click.Group):
+            command.make_context(word, words[at:])
+            return
+    pytest.fail("no command in ExecStart")
+
+
+def test_there_are_units() -> None:
+    assert len(UNITS) == 3
