@@ -87,9 +87,10 @@ def _dress(left: Axes, right: Axes, *, log: bool) -> None:
     left.set_title("One-way delay: median, least to p99")
     left.set_ylabel("ms")
     left.set_xlabel("time (UTC)")
-    locator = AutoDateLocator(maxticks=7)
+    locator = AutoDateLocator(maxticks=7)  # type: ignore[no-untyped-call]
     left.xaxis.set_major_locator(locator)
-    left.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    form = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+    left.xaxis.set_major_formatter(form)
     right.set_title("Share of delays at most so long")
     right.set_ylabel("%")
     right.set_xlabel("ms")
