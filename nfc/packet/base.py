@@ -7,7 +7,7 @@ decoding, range checks and printing all read the same table, so they cannot disa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import AddressValueError, IPv6Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final
 
 from nfc.errors import ObjectError, UsageError
@@ -63,7 +63,7 @@ def pack(kind: str, layout: Layout, values: Mapping[str, object]) -> bytes:
     word = 0
     for name, bits in layout:
         value = values[name]
-        number = int(value) if isinstance(value, (int, IPv6Address)) else AUTO
+        number = int(value) if isinstance(value, (int, IPv4Address, IPv6Address)) else AUTO
         if number == AUTO:
             raise UsageError(f"{kind}: {name} is not known outside a packet; use packet(...)")
         word = word << bits | number

@@ -11,21 +11,24 @@ from nfc.packet.base import AUTO, Layout, PacketError, check, pack, size, unpack
 
 # IANA "Assigned Internet Protocol Numbers".
 HOP_BY_HOP: Final = 0
+IPV4_PROTOCOL: Final = 4
+TCP_PROTOCOL: Final = 6
 UDP_PROTOCOL: Final = 17
 IPV6_PROTOCOL: Final = 41
 ROUTING: Final = 43
+FRAGMENT: Final = 44
 ICMPV6_PROTOCOL: Final = 58
 NO_NEXT_HEADER: Final = 59
 DESTINATION_OPTIONS: Final = 60
 
 PROTOCOL_NAMES: Final = {
     HOP_BY_HOP: "hop-by-hop options",
-    4: "IPv4",
-    6: "TCP",
+    IPV4_PROTOCOL: "IPv4",
+    TCP_PROTOCOL: "TCP",
     UDP_PROTOCOL: "UDP",
     IPV6_PROTOCOL: "IPv6",
     ROUTING: "routing",
-    44: "fragment",
+    FRAGMENT: "fragment",
     ICMPV6_PROTOCOL: "ICMPv6",
     NO_NEXT_HEADER: "none",
     DESTINATION_OPTIONS: "destination options",
@@ -122,6 +125,43 @@ class Extension:
         """Read the header at `offset`; raises PacketError if it runs past `end`."""
         stop = extension_end(data, offset, end)
         return cls(number, data[offset + 2 : stop], data[offset])
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """The fragment header, 8 bytes (RFC 8200 section 4.5); `offset` in units of 8 bytes."""
+
+    offset: int = 0
+    more: int = 0
+    identification: int = 0
+    next_header: int = AUTO
+    reserved: int = 0
+    reserved2: int = 0
+
+    KIND: ClassVar[str] = "fragment"
+    LAYOUT: ClassVar[Layout] = (
+        ("next_header", 8),
+        ("reserved", 8),
+        ("offset", 13),
+        ("reserved2", 2),
+        ("more", 1),
+        ("identification", 32),
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit the wire (UsageError)."""
+        check(self.KIND, self.LAYOUT, vars(self))
+
+    def encode(self) -> bytes:
+        """The 8 bytes. Raises UsageError while a field is AUTO."""
+        return pack(self.KIND, self.LAYOUT, vars(self))
+
+    @classmethod
+    def decode(cls, data: bytes, offset: int, end: int) -> Fragment:
+        """Read the header at `offset`; raises PacketError if it is cut short."""
+        if end - offset < size(cls.LAYOUT):
+            raise PacketError(f"a fragment header takes 8 bytes, {end - offset} are left", offset)
+        return cls(**unpack(cls.LAYOUT, data, offset))
 
 
 def extension_end(data: bytes, offset: int, end: int) -> int:

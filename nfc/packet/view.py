@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from nfc.packet.base import AUTO, Layout, PacketError, size, unpack
 from nfc.packet.chain import Header, Packet, decode, true_checksum
+from nfc.packet.ipv4 import IPv4
 from nfc.packet.ipv6 import PROTOCOL_NAMES, Extension
 from nfc.packet.segments import SRH
 from nfc.packet.tlvs import HMAC, AnyTLV, Junk, Pad1
+from nfc.packet.transport import TCP
 
 TLV_LAYOUT: Final[Layout] = (("type", 8), ("length", 8))
 HMAC_LAYOUT: Final[Layout] = (("d", 1), ("reserved", 15), ("key_id", 32))
@@ -130,6 +132,9 @@ def _header(found: list[Field], title: str, header: Header, data: bytes, offset:
     if isinstance(header, Extension):
         found.append(_bytes(title, "body", header.body, offset))
         return offset + len(header.body)
+    if isinstance(header, IPv4 | TCP) and header.options:
+        found.append(_bytes(title, "options", header.options, offset))
+        return offset + len(header.options)
     if not isinstance(header, SRH):
         return offset
     for index in range(len(header.segments)):
@@ -166,10 +171,14 @@ def _layout(found: list[Field], title: str, layout: Layout, data: bytes, offset:
     for name, value in unpack(layout, data, offset).items():
         bits = dict(layout)[name]
         first, last = offset + bit // 8, offset + (bit + bits - 1) // 8
-        text = _FORMAT.get(name, str)(value)
+        text = str(IPv4Address(value)) if bits == 32 and name in _ADDRESSES else _text(name, value)
         found.append(Field(title, name, first, last - first + 1, value, text))
         bit += bits
     return offset + size(layout)
+
+
+def _text(name: str, value: int) -> str:
+    return _FORMAT.get(name, str)(value)
 
 
 def _bytes(header: str, name: str, value: bytes, offset: int) -> Field:
@@ -189,11 +198,13 @@ def _address(value: int) -> str:
     return str(IPv6Address(value))
 
 
+_ADDRESSES: Final = ("src", "dst")
 # How a number reads; by field name, since a name means one thing in every layout.
 _FORMAT: Final[dict[str, Callable[[int], str]]] = {
     "src": _address,
     "dst": _address,
     "next_header": _protocol,
+    "protocol": _protocol,
     "traffic_class": lambda value: f"{value:#04x}",
     "flow_label": lambda value: f"{value:#07x}",
     "flags": lambda value: f"{value:#04x}",

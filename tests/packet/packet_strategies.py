@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 
 from hypothesis import strategies as st
 
 from nfc.packet import (
     HMAC,
     SRH,
+    TCP,
     TLV,
     UDP,
     AnyTLV,
     Extension,
+    Fragment,
     Header,
     ICMPv6,
+    IPv4,
     IPv6,
     Junk,
     Packet,
@@ -78,8 +81,23 @@ extensions = st.one_of(
         Extension, st.just(43), st.binary(min_size=6, max_size=6).filter(lambda b: b[0] != 4)
     ),
 )
+words = st.sampled_from((0, 4, 8)).map(bytes)
+ipv4s = st.builds(
+    IPv4,
+    st.integers(0, 2**32 - 1).map(IPv4Address),
+    st.integers(0, 2**32 - 1).map(IPv4Address),
+    ttl=u8,
+    dscp=st.integers(0, 63),
+    flags=st.integers(0, 7),
+    identification=u16,
+    options=words,
+)
+fragments = st.builds(Fragment, more=st.integers(0, 1), identification=st.integers(0, 2**32 - 1))
 transports = st.one_of(
-    st.builds(UDP, u16, u16), st.builds(UDP, u16, u16, checksum=u16), st.builds(ICMPv6, u8, u8)
+    st.builds(UDP, u16, u16),
+    st.builds(UDP, u16, u16, checksum=u16),
+    st.builds(TCP, u16, u16, st.integers(0, 2**32 - 1), syn=st.integers(0, 1), options=words),
+    st.builds(ICMPv6, u8, u8),
 )
 
 
@@ -87,7 +105,7 @@ transports = st.one_of(
 def packets(draw: st.DrawFn) -> Packet:
     """Any packet whose lengths and next headers tell the truth."""
     headers: list[Header] = [draw(ipv6s)]
-    headers += draw(st.lists(st.one_of(srhs, ipv6s, extensions), max_size=4))
+    headers += draw(st.lists(st.one_of(srhs, ipv6s, ipv4s, extensions, fragments), max_size=4))
     if draw(st.booleans()):
         headers.append(draw(transports))
     return Packet(tuple(headers), draw(small), draw(st.binary(max_size=5)))

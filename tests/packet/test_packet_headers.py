@@ -127,7 +127,7 @@ def test_what_does_not_fit_stays_in_the_payload_with_the_reason(
 
 
 def test_unknown_protocols_are_no_problem() -> None:
-    found = decode(packet(ip(A, B, next_header=6), b"segment").encode())
+    found = decode(packet(ip(A, B, next_header=132), b"segment").encode())
     assert (found.payload, found.problem) == (b"segment", "")
 
 
