@@ -12,7 +12,7 @@ from nfc.packet.ipv6 import Extension, Fragment, IPv6
 from nfc.packet.segments import SRH
 from nfc.packet.tlvs import HMAC, TLV, AnyTLV, Junk, Pad1, PadN, padding, tlv
 from nfc.packet.transport import TCP, UDP, ICMPv6
-from nfc.packet.view import Field, diff, fields, show
+from nfc.packet.view import Field, Known, TlvNames, diff, fields, show
 
 __all__ = [
     "AUTO",
@@ -31,10 +31,12 @@ __all__ = [
     "IPv4",
     "IPv6",
     "Junk",
+    "Known",
     "Packet",
     "PacketError",
     "Pad1",
     "PadN",
+    "TlvNames",
     "address",
     "decode",
     "diff",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
@@ -35,8 +35,23 @@ class Field:
     text: str
 
 
-def fields(packet: Packet) -> tuple[Field, ...]:
-    """Every field of the packet in wire order; between them they cover every byte."""
+@dataclass(frozen=True)
+class TlvNames:
+    """What a TLV is called and made of: the fields behind type and length, in wire order, each
+    with its name, its width in bits, and how its value reads."""
+
+    name: str
+    fields: tuple[tuple[str, int, Callable[[int], str]], ...]
+
+
+Known = Mapping[int, TlvNames]  # by the TLV's type
+
+
+def fields(packet: Packet, known: Known | None = None) -> tuple[Field, ...]:
+    """Every field of the packet in wire order; between them they cover every byte.
+
+    TLVs of a `known` type that are long enough are taken apart.
+    """
     data = packet.encode()
     found: list[Field] = []
     seen: dict[str, int] = {}
@@ -44,7 +59,7 @@ def fields(packet: Packet) -> tuple[Field, ...]:
     for header in packet.headers:
         seen[header.KIND] = seen.get(header.KIND, 0) + 1
         title = header.KIND if seen[header.KIND] == 1 else f"{header.KIND} #{seen[header.KIND]}"
-        offset = _header(found, title, header, data, offset)
+        offset = _header(found, title, header, data, offset, known or {})
     true = true_checksum(packet.headers, packet.payload)
     if true != AUTO and found[-1].value != true:
         last = found[-1]
@@ -63,7 +78,7 @@ def hexdump(data: bytes, base: int = 0) -> Iterator[str]:
         yield f"{base + at:5d}  {data[at : at + 16].hex(' ')}"
 
 
-def show(data: bytes) -> str:
+def show(data: bytes, known: Known | None = None) -> str:
     """A dissection to read: a line a field, headers set off by their names and places.
 
     Works on any bytes: what is not a packet is dumped in hexadecimal, with the reason.
@@ -74,7 +89,7 @@ def show(data: bytes) -> str:
         return "\n".join([f"not an IPv6 packet ({len(data)} bytes): {error}", *hexdump(data)])
     lines = []
     header = ""
-    for field in fields(packet):
+    for field in fields(packet, known):
         if field.header != header:
             header = field.header
             lines.append(f"{header} @{field.offset}")
@@ -88,14 +103,21 @@ def show(data: bytes) -> str:
     return "\n".join(lines)
 
 
-def diff(expected: bytes, got: bytes) -> str:
+def diff(expected: bytes, got: bytes, known: Known | None = None) -> str:
     """How two packets differ, field by field; "" if, and only if, they are the same bytes."""
     if expected == got:
         return ""
-    left, right = _by_name(expected), _by_name(got)
+    left, right = _by_name(expected, known), _by_name(got, known)
     lines = []
+    other = {  # TLVs of another type: there is nothing to compare in them
+        name.removesuffix(" type")
+        for name in left.keys() & right.keys()
+        if name.endswith("] type") and left[name].value != right[name].value
+    }
     for key in [*left, *(key for key in right if key not in left)]:
         want, have = left.get(key), right.get(key)
+        if not key.endswith("] type") and any(key.startswith(f"{title} ") for title in other):
+            continue
         if want is not None and have is not None:
             if want.value == have.value:
                 continue
@@ -110,9 +132,9 @@ def diff(expected: bytes, got: bytes) -> str:
     return "\n".join(lines)
 
 
-def _by_name(data: bytes) -> dict[str, Field]:
+def _by_name(data: bytes, known: Known | None) -> dict[str, Field]:
     try:
-        return {f"{f.header} {f.name}": f for f in fields(decode(data))}
+        return {f"{f.header} {f.name}": f for f in fields(decode(data), known)}
     except PacketError:
         return {"bytes": _bytes("bytes", "", data, 0)}
 
@@ -126,7 +148,9 @@ def _first_difference(want: Field, have: Field) -> str:
     return f", from its byte {next((i for i, (a, b) in enumerate(pairs) if a != b), shorter)}"
 
 
-def _header(found: list[Field], title: str, header: Header, data: bytes, offset: int) -> int:
+def _header(
+    found: list[Field], title: str, header: Header, data: bytes, offset: int, known: Known
+) -> int:
     """Append the fields of one header; returns where the next begins."""
     offset = _layout(found, title, header.LAYOUT, data, offset)
     if isinstance(header, Extension):
@@ -144,12 +168,29 @@ def _header(found: list[Field], title: str, header: Header, data: bytes, offset:
         found.append(Field(title, f"segment[{index}]", offset, 16, int(segment), text))
         offset += 16
     for index, item in enumerate(header.tlvs):
-        offset = _tlv(found, f"{title} TLV[{index}]", item, data, offset)
+        offset = _tlv(found, f"{title} TLV[{index}]", item, data, offset, known)
     return offset
 
 
-def _tlv(found: list[Field], title: str, item: AnyTLV, data: bytes, offset: int) -> int:
+def _tlv(
+    found: list[Field], title: str, item: AnyTLV, data: bytes, offset: int, known: Known
+) -> int:
     stop = offset + len(item.encode())
+    names = None if isinstance(item, Pad1 | Junk) else known.get(data[offset])
+    if names is not None and stop - offset >= 2 + sum(bits for _, bits, _ in names.fields) // 8:
+        found.append(
+            Field(title, "type", offset, 1, data[offset], f"{data[offset]} ({names.name})")
+        )
+        found.append(Field(title, "length", offset + 1, 1, data[offset + 1], str(data[offset + 1])))
+        word, bit = int.from_bytes(data[offset:stop], "big"), 16
+        for name, bits, reads in names.fields:
+            value = word >> 8 * (stop - offset) - bit - bits & (1 << bits) - 1
+            first, last = offset + bit // 8, offset + (bit + bits - 1) // 8
+            found.append(Field(title, name, first, last - first + 1, value, reads(value)))
+            bit += bits
+        if stop > offset + bit // 8:
+            found.append(_bytes(title, "rest", data[offset + bit // 8 : stop], offset + bit // 8))
+        return stop
     if isinstance(item, Pad1):
         found.append(Field(title, "type", offset, 1, 0, "0 (Pad1)"))
     elif isinstance(item, Junk):

@@ -1,0 +1,89 @@
+"""What a test runs on: the simulator, or real routes. Both are asked in the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from ipaddress import IPv6Network
+from typing import TYPE_CHECKING, Protocol
+
+from nfc.compiler import Compiled
+from nfc.nft.subject import Subject
+
+if TYPE_CHECKING:
+    from nfc.kernel.anymap import AnyMap
+
+OUT = "out"  # the link of everything that no route of the test covers
+META = ("mark", "priority", "ingress", "hash", "cpu")
+
+
+class UnableError(Exception):
+    """This machine cannot do that; the reason, in a few words."""
+
+
+@dataclass(frozen=True)
+class RouteTo:
+    """Packets to `prefix`, looked up in `table`, leave by `link`."""
+
+    table: int
+    prefix: IPv6Network
+    link: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of one packet: what left, by which link, records of events, the clock before
+    and after (TAI, nanoseconds). `mark` and `priority` afterwards, None where nobody can see
+    them. `fault` says what stopped the program, `lines` of the source were executed."""
+
+    link: str = ""
+    packet: bytes | None = None
+    records: tuple[bytes, ...] = ()
+    before: int = 0
+    after: int = 0
+    mark: int | None = None
+    priority: int | None = None
+    fault: str = ""
+    why: str = ""
+    lines: frozenset[int] = field(default_factory=frozenset)
+
+
+class Session(Protocol):
+    """A function in its place, for one test. Methods raise UnableError."""
+
+    @property
+    def maps(self) -> Mapping[str, AnyMap]:
+        """The maps of the function's object by name."""
+
+    def now(self) -> int:
+        """The clock: TAI in nanoseconds."""
+
+    def clock(self, now: int) -> None:
+        """Set the clock."""
+
+    def wait(self, nanoseconds: int) -> None:
+        """Let time go by."""
+
+    def seed(self, seed: int) -> None:
+        """Begin the random numbers again."""
+
+    def draws(self, values: Sequence[int]) -> None:
+        """Make the next random numbers, of 32 bits, these."""
+
+    def fail(self, helper: str, error: int) -> None:
+        """Let a helper fail with that errno from here on."""
+
+    def send(self, packet: bytes, meta: Mapping[str, int]) -> Seen:
+        """Send a packet to the function."""
+
+
+class Machine(Protocol):
+    """Makes sessions."""
+
+    name: str
+
+    def session(
+        self, subject: Subject, compiled: Compiled, routes: Sequence[RouteTo]
+    ) -> AbstractContextManager[Session]:
+        """Put a function in its place. Raises UnableError, NfcError."""
