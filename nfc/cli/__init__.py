@@ -16,7 +16,7 @@ from nfc.cli import output, version
 from nfc.errors import NfcError
 
 COMMANDS = (
-    *("new", "build", "check", "fmt"),
+    *("new", "build", "check", "test", "fmt"),
     *("deploy", "status", "set", "table", "events", "undeploy"),
     "delay",
     *("demo", "completion"),

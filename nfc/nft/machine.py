@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv6Network
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,8 +34,8 @@ class RouteTo:
 @dataclass(frozen=True)
 class Seen:
     """What was seen of one packet: what left, by which link, records of events, the clock before
-    and after (TAI, nanoseconds). `mark` and `priority` afterwards, None where nobody can see
-    them. `fault` says what stopped the program, `lines` of the source were executed."""
+    and after (TAI, nanoseconds), the CPU. `mark` and `priority` afterwards, None where nobody can
+    see them. `fault` says what stopped the program, `why` what else the machine tells of it."""
 
     link: str = ""
     packet: bytes | None = None
@@ -44,9 +44,9 @@ class Seen:
     after: int = 0
     mark: int | None = None
     priority: int | None = None
+    cpu: int = 0
     fault: str = ""
     why: str = ""
-    lines: frozenset[int] = field(default_factory=frozenset)
 
 
 class Session(Protocol):
@@ -82,6 +82,9 @@ class Machine(Protocol):
     """Makes sessions."""
 
     name: str
+
+    def close(self) -> None:
+        """Take away what was made for them."""
 
     def session(
         self, subject: Subject, compiled: Compiled, routes: Sequence[RouteTo]

@@ -21,7 +21,6 @@ from nfc.syntax import tree as nf
 from nfc.syntax.diagnostics import Diagnostics, SourceErrors, nearest
 from nfc.syntax.source import Source
 
-
 _Item = TypeVar("_Item", tree.Const, tree.LetPacket)
 
 

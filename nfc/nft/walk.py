@@ -26,7 +26,6 @@ from nfc.syntax.source import Span
 
 EPOCH = 1_700_000_000 * 1_000_000_000  # TAI: what the simulator's clock shows at first
 _AFTER_FORWARDING = ("out", "xmit")  # hooks that see the hop limit that leaves
-MAX_WAIT = 2 * 1_000_000_000  # ns that are really waited
 _ALL = 0xFFFF_FFFF
 
 
@@ -240,9 +239,7 @@ class Walk:
         seen = session.send(packet, meta)
         self.sends += 1
         after = self.counters(session)
-        self.step = Step(
-            statement.span, self.compiled, packet, meta.get("cpu", 0), seen, before, after
-        )
+        self.step = Step(statement.span, self.compiled, packet, seen.cpu, seen, before, after)
         if self.watch is not None:
             self.watch.after(self, self.step)
         if seen.fault:
@@ -332,6 +329,6 @@ def check(subject: Subject, diagnostics: Diagnostics) -> None:
     """Find the mistakes in all tests, and in packets that none of them uses."""
     for test, compiled in subject.tests:
         Walk(subject, test, compiled, diagnostics).go()
-    values = Values(subject.scope, diagnostics, subject.consts, expecting=True)
+    values = Values(subject.scope, diagnostics, subject.consts, now=(EPOCH, EPOCH), expecting=True)
     for packet in subject.packets.values():
         Packets(values, subject.packets).pattern(packet.chain)

@@ -134,6 +134,14 @@ class Simulator:
     def now(self, value: int) -> None:
         self._machine.clock.tai = value
 
+    def seed(self, seed: int) -> None:
+        """Begin the random numbers again."""
+        self._machine.random = _seeded(seed)
+
+    def fail(self, helper: str, error: int) -> None:
+        """Let a helper fail with that errno from here on. Raises UsageError."""
+        self._machine.failing = {**self._machine.failing, **_failing({helper: error})}
+
     @property
     def fib(self) -> Fib:
         """The router's forwarding table."""

@@ -1,0 +1,167 @@
+"""`nfc test`: run packet tests, in the simulator or on real routes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nfc.cli import options, output
+from nfc.errors import NfcError
+
+if TYPE_CHECKING:
+    from nfc.nft.machine import Machine
+    from nfc.nft.report import Broken
+    from nfc.nft.run import Result
+    from nfc.nft.subject import Subject
+
+PROGRESS_AFTER_S = 2.0
+
+
+@click.command()
+@click.argument(
+    "paths",
+    nargs=-1,
+    metavar="[FILE|DIR]...",
+    type=click.Path(exists=True, path_type=Path),
+)
+@click.option(
+    "--kernel", is_flag=True, help="On real routes, in namespaces made for it, instead (root)."
+)
+@click.option(
+    "-k", "pattern", metavar="TEXT", default="", help="Only tests whose file or name holds TEXT."
+)
+@click.option("--list", "listing", is_flag=True, help="Say which tests there are; run none.")
+@click.option(
+    "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit XML to a file."
+)
+@options.json_output
+def test(
+    paths: tuple[Path, ...],
+    kernel: bool,
+    pattern: str,
+    listing: bool,
+    junit: Path | None,
+    as_json: bool,
+) -> None:
+    """Run the packet tests (.nft) in files, and in all folders below; here if none is named.
+
+    X.nft stands beside X.nf and says which packets go into its functions, and what is to come
+    out. The functions run in the simulator: the same bytecode that a kernel would run, without
+    one. docs/packet-tests.md tells how tests are written.
+
+    Exit status: 0 all passed, 1 a test failed or a file has an error, 2 wrong usage.
+    """
+    from nfc.nft import report
+    from nfc.nft.run import find, machine_for
+
+    with output.errors_as_json(as_json):
+        files = find(paths or (Path(),))
+    if listing:
+        _list(files, pattern, as_json)
+        return
+    begin = time.monotonic()
+    machine = machine_for(kernel)
+    runner = _Runner(machine, pattern, quiet=as_json)
+    try:
+        for file in files:
+            runner.file(file)
+    except NfcError as problem:
+        if not as_json:
+            raise
+        output.show_json(output.error_json(problem))
+        raise SystemExit(problem.exit_status) from None
+    finally:
+        machine.close()
+    results, broken = runner.results, runner.broken
+    if not results and not broken:
+        raise click.UsageError(f"no test holds '{pattern}' in its name")
+    if junit is not None:
+        _write(junit, report.junit(results, broken, machine.name))
+    if as_json:
+        output.show_json(report.to_json(results, broken, machine.name))
+    else:
+        click.echo(report.summary(results, broken, machine.name, time.monotonic() - begin))
+    if broken or any(r.status == "failed" for r in results):
+        raise SystemExit(1)
+
+
+class _Runner:
+    """Runs files and says at once what came of them."""
+
+    def __init__(self, machine: Machine, pattern: str, *, quiet: bool) -> None:
+        self.machine, self.pattern, self.quiet = machine, pattern, quiet
+        self.results: list[Result] = []
+        self.broken: list[Broken] = []
+        self.begin = time.monotonic()
+        self.live = sys.stderr.isatty() and not quiet
+        self.color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+    def file(self, path: Path) -> None:
+        """Run the tests of one file; its errors are kept."""
+        from nfc.nft.report import Broken, result_lines
+        from nfc.nft.run import chosen, run_test
+
+        subject = self._load(path)
+        if isinstance(subject, Broken):
+            self.broken.append(subject)
+            self._say(subject.text(color=self.color))
+            return
+        tests = list(chosen(subject, self.pattern))
+        if tests:
+            self._say(str(path))
+        for one, compiled in tests:
+            self._progress(f"{path}: {one.name}")
+            result = run_test(subject, one, compiled, self.machine)
+            self.results.append(result)
+            self._say("\n".join(result_lines(result, color=self.color)))
+
+    def _load(self, path: Path) -> Subject | Broken:
+        from nfc.nft.report import Broken
+        from nfc.nft.subject import load
+
+        self._progress(str(path))
+        try:
+            return load(path)
+        except NfcError as problem:
+            return Broken(str(path), problem)
+
+    def _say(self, text: str) -> None:
+        if self.live:
+            click.echo("\r\x1b[K", nl=False, err=True)
+        if not self.quiet:
+            click.echo(text)
+
+    def _progress(self, text: str) -> None:
+        if self.live and time.monotonic() - self.begin > PROGRESS_AFTER_S:
+            click.echo(f"\r\x1b[K{len(self.results)} done; {text[:60]} …", nl=False, err=True)
+
+
+def _list(files: list[Path], pattern: str, as_json: bool) -> None:
+    """Show which tests there are."""
+    from nfc.nft.run import chosen
+    from nfc.nft.subject import load
+
+    found = []
+    with output.errors_as_json(as_json):
+        for file in files:
+            subject = load(file)
+            for one, compiled in chosen(subject, pattern):
+                found.append((str(file), one.span.line, compiled.function.name, one.name))
+    if as_json:
+        keys = ("file", "line", "function", "test")
+        output.show_json({"ok": True, "tests": [dict(zip(keys, f, strict=True)) for f in found]})
+        return
+    for name, line, function, text in found:
+        click.echo(f"{name}:{line}: {text} ({function})")
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise NfcError(f"cannot write {path}: {error.strerror or error}") from None

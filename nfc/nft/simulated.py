@@ -1,0 +1,95 @@
+"""Tests in the simulator: the object's own bytecode, without a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from nfc.bpf.reader import read_object
+from nfc.compiler import Compiled
+from nfc.errors import UsageError
+from nfc.manifest import EVENTS_MAP
+from nfc.nft.machine import OUT, RouteTo, Seen, UnableError
+from nfc.nft.subject import Subject
+from nfc.nft.walk import EPOCH
+from nfc.vm.fib import Fib, Route
+from nfc.vm.maps import VmMap
+from nfc.vm.simulator import Packet, Simulator
+
+
+class Simulated:
+    """The simulator as a machine for tests."""
+
+    name = "simulator"
+
+    def close(self) -> None:
+        """Nothing was made."""
+
+    @contextmanager
+    def session(
+        self, subject: Subject, compiled: Compiled, routes: Sequence[RouteTo]
+    ) -> Iterator[SimulatedSession]:
+        """A simulator of its own for each test."""
+        function = compiled.function
+        listed = tuple(Route(r.table, r.prefix, r.link) for r in routes)
+        fib = Fib(listed, rest=OUT, mtu=Fib.default().mtu)
+        obj = read_object(subject.objects[function.name])
+        yield SimulatedSession(Simulator(obj, function.name, function.hook, fib=fib))
+
+
+class SimulatedSession:
+    """A function in the simulator."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        """Begin at a time of its own, which only the test moves."""
+        self._simulator = simulator
+        simulator.now = EPOCH
+
+    @property
+    def maps(self) -> Mapping[str, VmMap]:
+        """The maps of the function's object by name."""
+        return self._simulator.maps
+
+    def now(self) -> int:
+        """The simulator's clock."""
+        return self._simulator.now
+
+    def clock(self, now: int) -> None:
+        """Set it."""
+        self._simulator.now = now
+
+    def wait(self, nanoseconds: int) -> None:
+        """Move it on."""
+        self._simulator.now += nanoseconds
+
+    def seed(self, seed: int) -> None:
+        """Begin the random numbers again."""
+        self._simulator.seed(seed)
+
+    def draws(self, values: Sequence[int]) -> None:
+        """Make the next random numbers these."""
+        self._simulator.draws.extend(values)
+
+    def fail(self, helper: str, error: int) -> None:
+        """Let a helper fail."""
+        self._simulator.fail(helper, error)
+
+    def send(self, packet: bytes, meta: Mapping[str, int]) -> Seen:
+        """Run the function on a packet."""
+        now = self._simulator.now
+        try:
+            outcome = self._simulator.run(Packet(packet, **meta))
+        except UsageError as error:
+            raise UnableError(error.message) from None
+        return Seen(
+            outcome.link,
+            outcome.packet,
+            tuple(data for name, data in outcome.records if name == EVENTS_MAP),
+            now,
+            now,
+            outcome.mark,
+            outcome.priority,
+            meta.get("cpu", 0),
+            str(outcome.fault) if outcome.fault else "",
+            outcome.reason,
+        )
