@@ -51,6 +51,8 @@ def _bytes(field: Field, text: str) -> bytes:
 
 
 def _nanoseconds(field: Field, text: str) -> int:
+    if field.type == "timestamp" and text.isdecimal():
+        text += "ns"  # as JSON output has it
     unit = text.lstrip("0123456789_.")
     number = text[: len(text) - len(unit)]
     try:
