@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nfc.bpf.facts import HOOK_BY_SECTION
+from nfc.bpf.files import choose, is_elf, read_file
 from nfc.bpf.link import link
 from nfc.bpf.object import Object, Program
 from nfc.bpf.version import KernelVersion
-from nfc.errors import KernelError, NfcError, ObjectError, PrivilegeError, UsageError
+from nfc.errors import KernelError, PrivilegeError, UsageError
 from nfc.verify.interpret import Verdict, judge_linked
 from nfc.verify.report import DryRun, Report, Violation, path_text, violation_at
 from nfc.verify.structure import inspect
@@ -20,8 +20,6 @@ from nfc.verify.structure import inspect
 if TYPE_CHECKING:
     from nfc.compiler import Compilation
     from nfc.syntax.diagnostics import Diagnostic, SourceErrors
-
-MAX_OBJECT_BYTES = 64 << 20
 
 
 def check_path(
@@ -35,9 +33,9 @@ def check_path(
     that is none, UsageError for a function that is not there.
     """
     versions = [KernelVersion.parse(kernel) for kernel in kernels]
-    if _is_elf(path):
-        obj = _read(path)
-        chosen = _choose(obj, function, hook)
+    if is_elf(path):
+        obj = read_file(path)
+        chosen = choose(obj, function, hook)
         reports = [_check(obj, p, at, v, load=load) for v in versions for p, at in chosen]
         return reports, ()
     if hook is not None:
@@ -108,57 +106,6 @@ def check_object(obj: Object, name: str, hook: str, kernel: str) -> Report:
     return _report(obj, obj.program(name), hook, version)
 
 
-def _is_elf(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(4) == b"\x7fELF" or path.suffix == ".o"
-    except OSError as error:
-        raise NfcError(f"cannot read {path}: {error.strerror or error}") from None
-
-
-def _read(path: Path) -> Object:
-    from nfc.bpf.reader import read_object
-
-    with path.open("rb") as file:
-        data = file.read(MAX_OBJECT_BYTES + 1)
-    if len(data) > MAX_OBJECT_BYTES:
-        raise ObjectError(f"{path} is larger than {MAX_OBJECT_BYTES} bytes")
-    try:
-        return read_object(data)
-    except ObjectError as error:
-        raise ObjectError(error.message, where=str(path), hint=error.hint) from None
-
-
-def _choose(obj: Object, function: str | None, hook: str | None) -> list[tuple[Program, str]]:
-    """The programs whose hook is known, with it; or the one that is asked for."""
-    known = {
-        program.name: (program, HOOK_BY_SECTION[program.section].name)
-        for program in obj.programs
-        if program.section in HOOK_BY_SECTION
-    }
-    if hook is not None:
-        known |= {
-            program.name: (program, hook)
-            for program in obj.programs
-            if program.name not in known and program.section != ".text"  # helpers of others
-        }
-    if function is not None and function not in known:
-        from nfc.syntax.diagnostics import nearest
-
-        raise UsageError(
-            f"the object has no program '{function}'",
-            hint=nearest(function, list(known)) or f"its programs: {', '.join(known) or 'none'}",
-        )
-    if not known:
-        sections = ", ".join(sorted({p.section for p in obj.programs})) or "none"
-        raise ObjectError(
-            "the object does not say for which hook its programs are",
-            hint=f"say --hook; sections that do are {', '.join(HOOK_BY_SECTION)}, "
-            f"this object's are {sections}",
-        )
-    return [known[function]] if function is not None else list(known.values())
-
-
 def _report(obj: Object, program: Program, hook: str, version: KernelVersion) -> Report:
     return check_linked(obj, link(obj, program.name), hook, version)
 
@@ -207,8 +154,8 @@ def explain_log(path: Path, kernel: str, function: str | None, log: str) -> str:
     which program it is."""
     from nfc.kernel.verifier_log import explain
 
-    if _is_elf(path):
-        obj = _read(path)
+    if is_elf(path):
+        obj = read_file(path)
         return explain(log, link(obj, _only(obj, function)))
     from nfc.bpf.reader import read_object
     from nfc.compiler import compile_file
