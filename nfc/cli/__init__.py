@@ -16,7 +16,7 @@ from nfc.cli import output, version
 from nfc.errors import NfcError
 
 COMMANDS = (
-    *("new", "build", "check", "test", "fmt"),
+    *("new", "build", "check", "run", "test", "fmt"),
     *("deploy", "status", "set", "table", "events", "undeploy"),
     "delay",
     *("demo", "completion"),
@@ -59,6 +59,7 @@ def cli() -> None:
     \b
     nfc build FILE.nf      an ELF object that iproute2 and bpftool load as it is
     nfc check FILE.nf      what the kernel's verifier will say
+    nfc run FILE.nf        what becomes of a capture's packets, without a router
     nfc deploy FILE.nf     onto a route of this machine, whole or not at all
     """
 

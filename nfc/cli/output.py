@@ -57,14 +57,18 @@ def error_json(problem: NfcError) -> dict[str, Any]:
 
 
 @contextmanager
-def errors_as_json(wanted: bool) -> Iterator[None]:
-    """Where `--json` was given, errors within the block go to standard output as JSON."""
+def errors_as_json(wanted: bool, *, lines: bool = False) -> Iterator[None]:
+    """Where `--json` was given, errors within the block go to standard output as JSON; `lines`: on
+    one line, as all that the command writes."""
     try:
         yield
     except NfcError as problem:
         if not wanted:
             raise
-        show_json(error_json(problem))
+        if lines:
+            click.echo(json.dumps(error_json(problem)))
+        else:
+            show_json(error_json(problem))
         raise SystemExit(problem.exit_status) from None
 
 

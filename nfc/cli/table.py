@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from nfc.cli import options
+from nfc.cli import files, options
 from nfc.cli.output import errors_as_json, show_json
 from nfc.errors import UsageError
-
-MAX_FILE_BYTES = 64 << 20
 
 
 @click.group("table")
@@ -61,11 +57,8 @@ def show(name: str, table: str, netns: str | None, as_json: bool) -> None:
         show_json({"ok": True, "table": table, "entries": [e.to_json() for e in found]})
         return
     for entry in found:
-        key = " ".join(entry.key.values())
-        for cpu, row in enumerate(entry.rows):
-            where = f" cpu {cpu}" if len(entry.rows) > 1 else ""
-            fields = " ".join(f"{n}={_text(v)}" for n, v in row.items())
-            click.echo(f"{key}{where}  {fields}")
+        for line in entry.lines():
+            click.echo(line)
     if not found:
         click.echo(f"{declared.role} {table} is empty")
 
@@ -132,23 +125,9 @@ def load(name: str, table: str, file: Path, only: bool, netns: str | None) -> No
 
 
 def _entries(file: Path) -> list[Any]:
-    try:
-        source = sys.stdin.buffer if str(file) == "-" else file.open("rb")
-        with source:
-            data = source.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            raise UsageError(f"{file} is larger than {MAX_FILE_BYTES} bytes")
-        found = json.loads(data)
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{file} is not JSON: {str(error)[:100]}") from None
+    found = files.read_json(file)
     if isinstance(found, dict):
         found = found.get("entries")
     if not isinstance(found, list):
         raise UsageError(f"{file} holds no list of entries")
     return found
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -30,6 +30,15 @@ class Shown:
             return {"key": self.key, "value": self.rows[0]}
         return {"key": self.key, "cpus": list(self.rows)}
 
+    def lines(self) -> list[str]:
+        """The entry for a terminal, a line for each CPU where they differ."""
+        key = " ".join(self.key.values())
+        found = []
+        for cpu, row in enumerate(self.rows):
+            where = f" cpu {cpu}" if len(self.rows) > 1 else ""
+            found.append(f"{key}{where}  {' '.join(f'{n}={_text(v)}' for n, v in row.items())}")
+        return found
+
 
 def show(found: Entries) -> list[Shown]:
     """All entries, by key. Raises KernelError."""

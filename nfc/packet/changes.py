@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,8 +63,13 @@ class Change:
         ]
 
 
-def groups(data: bytes) -> list[Group]:
-    """The headers of a packet; what is none is one group called `bytes`."""
+# The fields of a TLV, given all of its bytes, as name, value and text; () if they are not known.
+Dissect = Callable[[bytes], Sequence[tuple[str, int, str]]]
+
+
+def groups(data: bytes, dissect: Dissect | None = None) -> list[Group]:
+    """The headers of a packet; what is none is one group called `bytes`. `dissect` knows the
+    fields of TLVs."""
     try:
         found = fields(decode(data))
     except PacketError:
@@ -73,12 +78,25 @@ def groups(data: bytes) -> list[Group]:
     by_title: dict[str, list[Field]] = {}
     for field in found:
         by_title.setdefault(field.header, []).append(field)
-    return [Group(title, tuple(those)) for title, those in by_title.items()]
+    return [Group(title, _named(those, data, dissect)) for title, those in by_title.items()]
 
 
-def changes(before: bytes, after: bytes) -> tuple[Change, ...]:
+def _named(those: list[Field], data: bytes, dissect: Dissect | None) -> tuple[Field, ...]:
+    """The fields of a header; of a TLV by their own names, where they are known."""
+    last = those[-1]
+    if dissect is None or last.name != "value":
+        return tuple(those)
+    start, end = those[0].offset, last.offset + last.length
+    known = dissect(data[start:end])
+    if not known:
+        return tuple(those)
+    inside = [Field(last.header, name, last.offset, 0, value, text) for name, value, text in known]
+    return (*those[:-1], *inside)
+
+
+def changes(before: bytes, after: bytes, dissect: Dissect | None = None) -> tuple[Change, ...]:
     """What differs between two packets; () if, and only if, they are the same bytes."""
-    pairs = _aligned(groups(before), groups(after))
+    pairs = _aligned(groups(before, dissect), groups(after, dissect))
     return tuple(
         change
         for change in (Change(was, now) for was, now in pairs)

@@ -22,7 +22,7 @@ from nfc.vm.image import Image, make_image
 from nfc.vm.interpreter import Interpreter, Step
 from nfc.vm.machine import Machine, TailCallError
 from nfc.vm.maps import RingMap, VmMap, make_map
-from nfc.vm.memory import MAPS, MAX_REGIONS, FaultError
+from nfc.vm.memory import MAPS, MAX_REGIONS, FaultError, Region
 
 CPUS = 4
 AGAIN = 8  # times that a packet may come back to the same function
@@ -156,6 +156,11 @@ class Simulator:
     def drawn(self) -> int:
         """How many random numbers programs have asked for so far."""
         return self._machine.drawn
+
+    @property
+    def regions(self) -> list[Region]:
+        """The machine's memories by number, to show what an address means."""
+        return self._machine.memory.regions
 
     def run(self, packet: Packet) -> Outcome:
         """What becomes of a packet. Raises UsageError for a CPU that is not there."""

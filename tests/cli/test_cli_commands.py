@@ -23,7 +23,7 @@ Nfc = Callable[..., tuple[int, str, str]]
 
 STDLIB = data_dir("stdlib")
 COMMANDS = [
-    *("new", "build", "check", "test", "fmt"),
+    *("new", "build", "check", "run", "test", "fmt"),
     *("deploy", "status", "set", "table", "events", "undeploy"),
     "delay",
     *("demo", "completion"),

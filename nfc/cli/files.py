@@ -1,0 +1,41 @@
+"""Files that commands read: of a size that is sensible, with errors in the user's words."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from nfc.errors import UsageError
+
+MAX_FILE_BYTES = 64 << 20
+
+
+def read(file: Path) -> bytes:
+    """All of a file, `-` being standard input. Raises UsageError."""
+    try:
+        source = sys.stdin.buffer if str(file) == "-" else file.open("rb")
+        with source:
+            data = source.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror or error}") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise UsageError(f"{file} is larger than {MAX_FILE_BYTES} bytes")
+    return data
+
+
+def read_text(file: Path) -> str:
+    """The same as text. Raises UsageError."""
+    try:
+        return read(file).decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is no UTF-8 text (byte {error.start})") from None
+
+
+def read_json(file: Path) -> Any:
+    """The value in a JSON file. Raises UsageError."""
+    try:
+        return json.loads(read(file))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file} is not JSON: {str(error)[:100]}") from None

@@ -1,0 +1,366 @@
+"""`nfc run`: a capture through a function, without a router."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from nfc.cli import files, options, output
+from nfc.errors import NfcError, UsageError
+
+if TYPE_CHECKING:
+    from nfc.packet.capture import Writer
+    from nfc.run.replay import Options, Result
+    from nfc.run.session import Session
+    from nfc.run.subject import Subject
+    from nfc.run.tally import Tally
+
+_CAPTURE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+
+
+@click.command()
+@click.argument("file", type=options.SOURCE, metavar="FILE.nf|FILE.o")
+@click.option(
+    "--pcap",
+    "capture",
+    type=_CAPTURE,
+    required=True,
+    metavar="IN",
+    help="The packets: a pcap or pcapng file, or - for standard input.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    metavar="OUT",
+    help="Write the packets that leave: as pcapng if the name ends so, else as pcap.",
+)
+@click.option("--function", metavar="NAME", help="Which function, if the file has several.")
+@click.option(
+    "--hook",
+    type=click.Choice(("endpoint", "in", "out", "xmit")),
+    help="The hook of an object's program whose section names none.",
+)
+@click.option(
+    "--route",
+    "prefix",
+    metavar="PREFIX",
+    help="Run only packets to this prefix, as on that route; all if left out.",
+)
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A param's value, as for 'nfc set'; may be repeated.",
+)
+@click.option(
+    "--table",
+    "tables",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Entries for a table, as 'nfc table show --json' writes them; may be repeated.",
+)
+@click.option(
+    "--fib",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The router's routes (TOML); everything leaves by 'out' if left out.",
+)
+@click.option(
+    "--trace",
+    is_flag=False,
+    flag_value="1",
+    metavar="[N|FROM-TO]",
+    help="Tell how the first N packets (or those numbers) came to their fate; N is 1 if left out.",
+)
+@click.option("--packets", "each", is_flag=True, help="Show a line for each packet.")
+@click.option("--events", "each_event", is_flag=True, help="Show each event.")
+@click.option("--count", type=click.IntRange(1), metavar="N", help="Stop after N packets.")
+@click.option(
+    "--now",
+    metavar="SECONDS",
+    help="The time of all packets, TAI seconds since 1970; each packet's own if left out.",
+)
+@click.option(
+    "--tai-offset",
+    type=click.IntRange(0, 3600),
+    default=0,
+    show_default=True,
+    metavar="SECONDS",
+    help="What the router's TAI clock is ahead of the capture's UTC; a daemon that knows sets 37.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of random numbers.")
+@click.option(
+    "--engine",
+    type=click.Choice(("jit", "interpreter")),
+    default="jit",
+    show_default=True,
+    help="How the bytecode is executed.",
+)
+@options.kernel
+@click.option("--json", "as_json", is_flag=True, help="JSON, an object a line; the summary last.")
+def run(
+    file: Path,
+    capture: Path,
+    out: Path | None,
+    function: str | None,
+    hook: str | None,
+    prefix: str | None,
+    params: tuple[str, ...],
+    tables: tuple[Path, ...],
+    fib: Path | None,
+    trace: str | None,
+    each: bool,
+    each_event: bool,
+    count: int | None,
+    now: str | None,
+    tai_offset: int,
+    seed: int,
+    engine: str,
+    kernel: str,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Run the packets of a capture through a function, in the simulator.
+
+    The simulator executes the same bytes that the kernel would, with what the kernel does before
+    and after them; it needs no root, no router and no Linux. FILE is a source, or an object,
+    whoever compiled it. Frames that hold no IPv6 packet, and for an endpoint packets without an
+    SRH, are counted and passed over.
+
+    The clock that a packet meets is the time at which it was captured.
+    """
+    from nfc.run.replay import Options
+    from nfc.run.session import Session
+    from nfc.run.subject import load
+    from nfc.run.tally import Tally
+
+    with output.errors_as_json(as_json, lines=True):
+        subject = load(file, function, hook, kernel)
+        if not as_json:
+            output.warnings(subject.warnings)
+        session = Session(subject, params=_params(params), fib=_fib(fib), engine=engine, seed=seed)
+        _load(session, tables)
+        chosen = Options(_prefix(prefix), _time(now), tai_offset, count, _traced(trace))
+        tally = Tally()
+        shown = _Show(subject, as_json, each, each_event, err=str(out) == "-")
+        try:
+            fault = _run(session, capture, out, chosen, tally, shown)
+        except NfcError:
+            if tally.read:
+                shown.summary(session, capture, out, tally)
+            raise
+        shown.summary(session, capture, out, tally)
+        if fault:
+            raise NfcError(fault, hint="a kernel's verifier would have refused it: 'nfc check'")
+
+
+def _run(
+    session: Session, capture: Path, out: Path | None, chosen: Options, tally: Tally, shown: _Show
+) -> str:
+    """All packets; returns the fault that ended it, or ""."""
+    from nfc.run.fault import text
+    from nfc.run.replay import replay
+
+    with ExitStack() as opened:
+        stream = _open(opened, capture)
+        writer = _writer(opened, out)
+        advance = opened.enter_context(_progress(stream, capture, tally))
+        for result in replay(session, stream, chosen, tally, writer):
+            shown.result(result)
+            advance()
+            fault = result.ran.outcome.fault if result.ran is not None else None
+            if fault is not None:
+                why = text(session, fault, result.data, result.time)
+                return f"packet {result.number} makes {session.subject.program} fault: {why}"
+    return ""
+
+
+# ---- what was asked for ---------------------------------------------------------------------
+
+
+def _params(words: tuple[str, ...]) -> dict[str, str]:
+    from nfc.deploy.settings import split
+
+    return split(words)
+
+
+def _fib(file: Path | None) -> Any:
+    from nfc.vm.fib import Fib
+
+    return Fib.default() if file is None else Fib.parse(files.read_text(file), str(file))
+
+
+def _load(session: Session, tables: tuple[Path, ...]) -> None:
+    from nfc.run.session import parse_tables
+
+    for file in tables:
+        for name, items in parse_tables(files.read_json(file), str(file)):
+            try:
+                session.load(name, items)
+            except NfcError as error:
+                raise UsageError(f"{file}: {error.message}", hint=error.hint) from None
+
+
+def _prefix(text: str | None) -> Any:
+    from nfc.kernel.route import parse_prefix
+
+    return None if text is None else parse_prefix(text)
+
+
+def _time(text: str | None) -> int | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,11})(?:\.(\d{1,9}))?", text)
+    nanoseconds = int(found[1]) * 10**9 + int((found[2] or "").ljust(9, "0")) if found else -1
+    if not 0 <= nanoseconds < 1 << 64:
+        raise UsageError(f"--now: '{text}' is no time", hint="seconds since 1970: 1700000000.5")
+    return nanoseconds
+
+
+def _traced(text: str | None) -> range:
+    if text is None:
+        return range(0)
+    found = re.fullmatch(r"(\d{1,12})(?:-(\d{1,12}))?", text)
+    if found is None or int(found[1]) < 1:
+        raise UsageError(f"--trace: '{text}' is neither a number nor FROM-TO", hint="such as 3-5")
+    return range(int(found[1]), int(found[2]) + 1) if found[2] else range(1, int(found[1]) + 1)
+
+
+# ---- files ----------------------------------------------------------------------------------
+
+
+def _open(opened: ExitStack, capture: Path) -> BinaryIO:
+    if str(capture) == "-":
+        return sys.stdin.buffer
+    try:
+        return opened.enter_context(capture.open("rb", buffering=1 << 20))
+    except OSError as error:
+        raise NfcError(f"cannot read {capture}: {error.strerror or error}") from None
+
+
+def _writer(opened: ExitStack, out: Path | None) -> Writer | None:
+    from nfc.packet.capture import writer
+
+    if out is None:
+        return None
+    try:
+        stream = (
+            sys.stdout.buffer
+            if str(out) == "-"
+            else opened.enter_context(out.open("wb", buffering=1 << 20))
+        )
+    except OSError as error:
+        raise NfcError(f"cannot write {out}: {error.strerror or error}") from None
+    return writer(stream, str(out))
+
+
+@contextmanager
+def _progress(stream: BinaryIO, capture: Path, tally: Tally) -> Iterator[Any]:
+    """A bar on a terminal's standard error; gives what moves it."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    size = capture.stat().st_size if str(capture) != "-" else 0
+    columns = (
+        TextColumn("{task.fields[packets]:>10} packets"),
+        BarColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=size or None, packets=0)
+
+        def advance() -> None:
+            if tally.read % 512 == 0:
+                at = stream.tell() if size else 0
+                bar.update(task, completed=at, packets=tally.read)
+
+        yield advance
+
+
+# ---- what is shown --------------------------------------------------------------------------
+
+
+class _Show:
+    """Writes results as they come, and the summary."""
+
+    def __init__(
+        self, subject: Subject, as_json: bool, each: bool, each_event: bool, *, err: bool
+    ) -> None:
+        self.subject, self.as_json = subject, as_json
+        self.each, self.each_event, self.err = each, each_event, err
+        self.color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        self.first: int | None = None
+
+    def say(self, text: str) -> None:
+        """A line, on standard error where packets go to standard output."""
+        click.echo(text, err=self.err)
+
+    def result(self, result: Result) -> None:
+        """What was asked for of one packet."""
+        if self.first is None:
+            self.first = result.time
+        if self.as_json:
+            if self.each or result.trace is not None:
+                self.say(json.dumps(result.to_json()))
+            elif self.each_event and result.ran is not None:
+                for event in result.ran.events:
+                    self.say(json.dumps({"number": result.number, **event.to_json()}))
+            return
+        if self.each or result.trace is not None:
+            self.say(result.line(self.first))
+        if result.trace is not None:
+            function = self.subject.function
+            source = function.span.source if function else None
+            for line in result.trace.render(source, color=self.color):
+                self.say(line)
+        elif self.each_event and not self.each and result.ran is not None:
+            for event in result.ran.events:
+                self.say(f"{result.number:>7} {event}")
+
+    def summary(self, session: Session, capture: Path, out: Path | None, tally: Tally) -> None:
+        """What became of all packets, and what is left in tables."""
+        from nfc.deploy.entries import show as show_entries
+        from nfc.run import tally as texts
+
+        counters = session.counters()
+        shown = [(table, show_entries(session.entries(table))) for table in session.tables()]
+        if self.as_json:
+            found = {
+                "file": self.subject.file,
+                "function": self.subject.program,
+                "hook": self.subject.hook,
+                "capture": str(capture),
+                **tally.to_json(),
+            }
+            if counters is not None:
+                found |= texts.counters_json(counters)
+                found["tables"] = [texts.table_json(table, rows) for table, rows in shown]
+            else:
+                found["maps"] = texts.maps_json(session)
+            self.say(json.dumps({"summary": found}))
+            return
+        self.say(f"{self.subject.title} on {capture}: {tally.read} packets")
+        lines = [*tally.lines()]
+        if counters is not None:
+            lines += texts.counter_lines(counters)
+        lines += texts.event_lines(tally)
+        for table, rows in shown:
+            lines += texts.table_lines(table, rows)
+        if counters is None:
+            lines += texts.map_lines(session)
+        if out is not None:
+            lines.append(f"  {tally.written} packets written to {out}")
+        for line in lines:
+            self.say(line)

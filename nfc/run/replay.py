@@ -1,0 +1,160 @@
+"""A capture through a session: which packets are run, at what time, and what each came to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from ipaddress import IPv6Network
+from typing import Any, BinaryIO
+
+from nfc.observe.events import Decoded
+from nfc.packet import capture
+from nfc.packet.pcap import Record
+from nfc.run.session import Ran, Session, unfit
+from nfc.run.tally import Tally, reason
+from nfc.run.trace import Trace, Tracer
+
+_NS = 1_000_000_000
+SHOWN_BYTES = 8  # of an event's packet, on one line
+MAX_PADDING = 65_575  # bytes: no IPv6 packet without a jumbogram option is longer
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a capture is run. `prefix`: only packets to it, as on a route; `now`: the time of all
+    packets, TAI nanoseconds, None for the capture's own, to which `tai_offset` seconds are added;
+    `count`: how many packets of the capture; `traced`: the numbers, from 1, of those to trace."""
+
+    prefix: IPv6Network | None = None
+    now: int | None = None
+    tai_offset: int = 0
+    count: int | None = None
+    traced: range = range(0)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One packet of the capture, by number from 1. `passed`: why no function saw it, else "";
+    then `ran` says what became of it. `time` is its clock, TAI nanoseconds."""
+
+    number: int
+    time: int
+    data: bytes
+    passed: str = ""
+    ran: Ran | None = None
+    trace: Trace | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as a JSON-ready object; sizes in bytes, times in TAI nanoseconds."""
+        found: dict[str, Any] = {"number": self.number, "time": self.time, "bytes": len(self.data)}
+        if self.ran is None:
+            return found | {"fate": "passed over", "reason": self.passed}
+        outcome = self.ran.outcome
+        found |= {"fate": outcome.fate, "reason": self.ran.error or outcome.reason}
+        if self.ran.line is not None:
+            found["rule"] = self.ran.line
+        if outcome.returned is not None:
+            found["returned"] = outcome.returned
+        if outcome.packet is not None:
+            found |= {"link": outcome.link, "packet_out": outcome.packet.hex()}
+        found |= {"mark": outcome.mark, "priority": outcome.priority}
+        if self.ran.events:
+            found["events"] = [event.to_json() for event in self.ran.events]
+        elif outcome.records:
+            found["records"] = [{"map": name, "data": data.hex()} for name, data in outcome.records]
+        if self.trace is not None:
+            found["trace"] = self.trace.to_json()
+        return found
+
+    def line(self, first: int) -> str:
+        """One line for a terminal; times count from `first`."""
+        passed = self.time - first
+        sign, passed = ("-", -passed) if passed < 0 else ("", passed)
+        head = f"{self.number:>7} {sign}{passed // _NS}.{passed % _NS:09d}"
+        if self.ran is None:
+            return f"{head}  passed over: {self.passed}"
+        outcome = self.ran.outcome
+        rule = f"  line {self.ran.line}" if self.ran.line is not None else ""
+        if not rule and outcome.returned is not None:
+            rule = f"  returned {outcome.returned}"
+        parts = [f"{head}{rule}  {outcome.fate}"]
+        if outcome.packet is not None:
+            parts.append(f" by {outcome.link}, {len(self.data)} → {len(outcome.packet)} bytes")
+        elif outcome.fate == "dropped":
+            parts.append(f": {self.ran.error or reason(self.ran)}")
+        else:
+            parts.append(f": {outcome.reason}")
+        parts += [f"  {short(event)}" for event in self.ran.events]
+        if not self.ran.events:
+            parts += [f"  {name} {data.hex()}" for name, data in outcome.records]
+        return "".join(parts)
+
+
+def short(event: Decoded) -> str:
+    """An event on one line, with the first bytes of the packet if it holds any."""
+    return str(replace(event, packet=event.packet[:SHOWN_BYTES]))
+
+
+def replay(
+    session: Session,
+    stream: BinaryIO,
+    options: Options,
+    tally: Tally,
+    writer: capture.Writer | None,
+) -> Iterator[Result]:
+    """Run the packets of a capture, one at a time. What leaves goes to `writer`. Ends behind a
+    packet that makes the program fault. Raises PacketError."""
+    tracer = Tracer(session)
+    for record in capture.records(stream):
+        tally.read += 1
+        number = tally.read
+        now = options.now
+        if now is None:
+            now = record.time_ns + options.tai_offset * _NS
+        data = _whole(record, tally)
+        passed = _passed(data, options)
+        if data is None or passed:
+            tally.passed[passed] += 1
+            yield Result(number, now, data or b"", passed)
+        else:
+            trace = None
+            if number in options.traced:
+                ran, trace = tracer.run(data, now)
+            else:
+                ran = session.run(data, now)
+            tally.add(ran)
+            out = ran.outcome.packet
+            if writer is not None and out is not None:
+                writer.write(Record(record.time_ns, out, len(out)))
+                tally.written += 1
+            yield Result(number, now, data, "", ran, trace)
+            if ran.outcome.fault is not None:
+                return
+        if options.count is not None and number >= options.count:
+            return
+
+
+def _whole(record: Record, tally: Tally) -> bytes | None:
+    """The IPv6 packet of a record; of one that was cut short when it was captured, with zeros in
+    the place of what is missing. None: there is none."""
+    missing = record.original_length - len(record.data)
+    if missing > 0 and record.original_length <= MAX_PADDING:
+        record = replace(record, data=record.data + bytes(missing))
+    data = record.ipv6()
+    if data is not None and missing > 0:
+        tally.padded += 1
+    return data
+
+
+def _passed(data: bytes | None, options: Options) -> str:
+    """Why no function sees a packet; "" if it does."""
+    if data is None:
+        return "not IPv6"
+    if why := unfit(data):
+        return why
+    if options.prefix is not None:
+        network = options.prefix
+        address = int.from_bytes(data[24:40], "big")
+        if len(data) < 40 or address & int(network.netmask) != int(network.network_address):
+            return f"not to {network}"
+    return ""

@@ -1,0 +1,185 @@
+"""What became of a capture's packets, counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nfc.deploy.entries import Shown
+from nfc.errors import KernelError
+from nfc.kernel.maps import ARRAY, PERCPU_ARRAY
+from nfc.manifest import Table
+from nfc.observe.counters import Counters
+from nfc.run.session import Ran, Session
+from nfc.vm.maps import VmMap
+
+SHOWN = 20  # entries of a table, or of a map, that a terminal gets
+NO_SRH = "no segment routing header with segments left"  # of nfc.vm.hooks, before an endpoint
+
+
+@dataclass
+class Tally:
+    """Counts of packets. `read` is all of them; `passed` those that no function saw, by why:
+    not IPv6, not SRv6; `refused` were dropped by the kernel before the function, `lost` after it;
+    `padded` were cut short when they were captured."""
+
+    read: int = 0
+    padded: int = 0
+    written: int = 0
+    passed: Counter[str] = field(default_factory=Counter)
+    sent: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
+    faults: int = 0
+    events: Counter[str] = field(default_factory=Counter)
+
+    def add(self, ran: Ran) -> None:
+        """Count what became of a packet."""
+        outcome = ran.outcome
+        match outcome.fate:
+            case "sent":
+                self.sent[outcome.link] += 1
+            case "dropped":
+                self.dropped[ran.error or reason(ran)] += 1
+            case "refused" if outcome.reason == NO_SRH:
+                self.passed[NO_SRH] += 1
+            case "refused":
+                self.refused[outcome.reason] += 1
+            case "lost":
+                self.lost[outcome.reason] += 1
+            case _:
+                self.faults += 1
+        if ran.events:
+            self.events.update(event.name for event in ran.events)
+        elif outcome.records:
+            self.events.update(name for name, _ in outcome.records)
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts as a JSON-ready object."""
+        return {
+            "packets": self.read,
+            "passed_over": dict(self.passed),
+            "padded": self.padded,
+            "sent": dict(self.sent),
+            "dropped": dict(self.dropped),
+            "refused": dict(self.refused),
+            "lost": dict(self.lost),
+            "faults": self.faults,
+            "events": dict(self.events),
+            "written": self.written,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The counts for a terminal."""
+        yield from _counts("passed over", self.passed, "")
+        if self.padded:
+            text = "were cut short when captured; what is missing was run as zeros"
+            yield _row("padded", self.padded, text)
+        yield from _counts("sent", self.sent, "by ") or [_row("sent", 0, "")]
+        yield from _counts("dropped", self.dropped, "")
+        yield from _counts("refused", self.refused, "by the kernel, before the function: ")
+        yield from _counts("lost", self.lost, "in the kernel, after the function: ")
+        if self.faults:
+            yield _row("faults", self.faults, "")
+
+
+def reason(ran: Ran) -> str:
+    """Why a function dropped a packet: by which rule, or what the program returned."""
+    return f"by the rule at line {ran.line}" if ran.line is not None else ran.outcome.reason
+
+
+def _row(name: str, count: int, text: str) -> str:
+    return f"  {name:<12} {count:>9}  {text}".rstrip()
+
+
+def _counts(name: str, counts: Mapping[str, int], before: str) -> list[str]:
+    rows = sorted(counts.items(), key=lambda item: -item[1])
+    return [_row("" if n else name, count, before + text) for n, (text, count) in enumerate(rows)]
+
+
+# ---- what is left behind --------------------------------------------------------------------
+
+
+def counters_json(counters: Counters) -> dict[str, Any]:
+    """Counters as `nfc status --json` gives them."""
+    return {
+        "rules": [{"line": r.line, "packets": r.packets, "drops": r.drops} for r in counters.rules],
+        "errors": counters.errors,
+        "events_lost": counters.events_lost,
+        "counts_lost": counters.counts_lost,
+        "counters": counters.named,
+    }
+
+
+def counter_lines(counters: Counters) -> Iterator[str]:
+    """Counters for a terminal: every rule, the errors that happened."""
+    for number, rule in enumerate(counters.rules):
+        note = "(dropped)" if rule.drops and rule.packets else ""
+        yield _row("" if number else "rules", rule.packets, f"line {rule.line} {note}")
+    for name, count in counters.named.items():
+        yield _row("counter", count, name)
+    for name, count in counters.errors.items():
+        if count:
+            yield _row("error", count, name)
+    if counters.events_lost:
+        yield _row("events lost", counters.events_lost, "no room for them")
+    if counters.counts_lost:
+        yield _row("counts lost", counters.counts_lost, "a counter's keys are full")
+
+
+def event_lines(tally: Tally) -> Iterator[str]:
+    """Events by name."""
+    yield from _counts("events", tally.events, "")
+
+
+def table_json(table: Table, shown: Sequence[Shown]) -> dict[str, Any]:
+    """A table with its entries, in the form that --table takes."""
+    return {"table": table.name, "entries": [entry.to_json() for entry in shown]}
+
+
+def table_lines(table: Table, shown: Sequence[Shown]) -> Iterator[str]:
+    """A table's entries, the first ones."""
+    count = f"{len(shown)} of {table.entries}"
+    yield f"  {table.role} {table.name}: {count}" if table.role == "table" else f"  {table.name}:"
+    for entry in shown[:SHOWN]:
+        yield from (f"    {line}" for line in entry.lines())
+    if len(shown) > SHOWN:
+        yield f"    … and {len(shown) - SHOWN} more (--json has all)"
+
+
+def maps_json(session: Session) -> list[dict[str, Any]]:
+    """The maps of an object that nfc did not compile, in hexadecimal; of arrays without the values
+    that are all zero."""
+    return [
+        {"map": name, "entries": [{"key": key, "value": value} for key, value in _entries(one)]}
+        for name, one in session.simulator.maps.items()
+        if one.has_values
+    ]
+
+
+def map_lines(session: Session) -> Iterator[str]:
+    """The same for a terminal."""
+    for name, one in session.simulator.maps.items():
+        found = list(_entries(one)) if one.has_values else []
+        if not found:
+            continue
+        yield f"  map {name}: {len(found)} with a value"
+        for key, value in found[:SHOWN]:
+            yield f"    {key}  {value}"
+        if len(found) > SHOWN:
+            yield f"    … and {len(found) - SHOWN} more (--json has all)"
+
+
+def _entries(one: VmMap) -> Iterator[tuple[str, str]]:
+    always_there = one.info.type in (ARRAY, PERCPU_ARRAY)
+    try:
+        for key in one.keys():  # noqa: SIM118 - a map is no mapping
+            values = one.lookup_percpu(key) if one.per_cpu else (one.lookup(key),)
+            value = values[0] if values else None
+            if value is not None and (any(value) or not always_there):
+                yield key.hex(), value.hex()
+    except KernelError:
+        return
