@@ -19,7 +19,7 @@ COMMANDS = (
     *("new", "build", "check", "run", "test", "fmt"),
     *("deploy", "status", "set", "table", "events", "undeploy"),
     "delay",
-    *("demo", "completion"),
+    *("lsp", "demo", "completion"),
 )
 _BUILTIN = ("set", "table")  # their functions have a name with an underscore behind it
 

@@ -27,10 +27,12 @@ def analyse(source: Source, path: Path, diagnostics: Diagnostics) -> typed.Progr
     return analyse_tree(file, path, diagnostics)
 
 
-def analyse_tree(file: tree.File, path: Path, diagnostics: Diagnostics) -> typed.Program | None:
-    """As `analyse`, of a file that is parsed already."""
+def analyse_tree(
+    file: tree.File, path: Path, diagnostics: Diagnostics, opener: modules.Opener = modules.read
+) -> typed.Program | None:
+    """As `analyse`, of a file that is parsed already; `opener` reads those that it uses."""
     before = len(diagnostics.items)
-    used = modules.load(path, file, diagnostics)
+    used = modules.load(path, file, diagnostics, opener)
     scope = declare([file, *used], diagnostics, incomplete=len(diagnostics.items) > before)
     check_definitions(scope)
     functions = []

@@ -7,6 +7,7 @@ not hide the errors of the next.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from lark import Token, UnexpectedToken
@@ -19,21 +20,48 @@ from nfc.syntax.source import Source, Span
 from nfc.syntax.unexpected import CHARACTER_HINTS, report
 
 MAX_DEPTH = 48  # of brackets and of operators in an expression: far above what anyone can read
+_BEGINS = re.compile(rf"^(?:{'|'.join(ITEM_KEYWORDS)})(?![A-Za-z0-9_])", re.M)
 _OPEN, _CLOSE = {"{": "}", "(": ")", "[": "]"}, {"}", ")", "]"}
 
 
 def parse(source: Source, diagnostics: Diagnostics) -> tree.File:
     """The tree of a file. Errors go to `diagnostics`; items that have one are left out."""
-    tokens = [t for t in lark().lex(source.text) if t.type not in ("SPACE", "COMMENT")]
+    items, broken = parse_tokens(lex(source.text), source, diagnostics)
+    return tree.File(Span(source, 0, len(source.text)), items, broken)
+
+
+def parse_tokens(
+    tokens: list[Token], source: Source, diagnostics: Diagnostics
+) -> tuple[tuple[tree.Item, ...], frozenset[str]]:
+    """The items that tokens of `source` are, and the names of those that have errors."""
     items: list[tree.Item] = []
     broken: set[str] = set()
-    for chunk in _chunks(tokens, source):
+    for chunk in chunks(tokens):
         item = _parse_item(chunk, source, diagnostics)
         if item is not None:
             items.append(item)
         else:
             broken |= _names(chunk)
-    return tree.File(Span(source, 0, len(source.text)), tuple(items), frozenset(broken))
+    return tuple(items), frozenset(broken)
+
+
+def lex(text: str, base: int = 0) -> list[Token]:
+    """The tokens of a text, without comments; `base` is the place in the file where it begins."""
+    tokens = [t for t in lark().lex(text) if t.type not in ("SPACE", "COMMENT")]
+    if base:
+        for token in tokens:
+            token.start_pos = (token.start_pos or 0) + base
+            token.end_pos = (token.end_pos or 0) + base
+    return tokens
+
+
+def parts(text: str) -> list[int]:
+    """Where a file can be cut: the tokens and items of each piece are those that it has there.
+
+    The first place is 0; at each other one a keyword at the start of a line begins an item.
+    """
+    found = [match.start() for match in _BEGINS.finditer(text)]
+    return found if found[:1] == [0] else [0, *found]
 
 
 def _names(chunk: list[Token]) -> set[str]:
@@ -42,7 +70,7 @@ def _names(chunk: list[Token]) -> set[str]:
     return set(names if chunk[0].value == "enum" else names[:1])
 
 
-def _chunks(tokens: list[Token], source: Source) -> Iterator[list[Token]]:
+def chunks(tokens: list[Token]) -> Iterator[list[Token]]:
     """The tokens of each item."""
     chunk: list[Token] = []
     depth = 0

@@ -26,7 +26,7 @@ COMMANDS = [
     *("new", "build", "check", "run", "test", "fmt"),
     *("deploy", "status", "set", "table", "events", "undeploy"),
     "delay",
-    *("demo", "completion"),
+    *("lsp", "demo", "completion"),
 ]
 
 
@@ -191,10 +191,11 @@ except SystemExit as end:
 @pytest.mark.parametrize(
     ("arguments", "unwanted"),
     [
-        (["--help"], {"pyroute2", "rich", "llvmlite", "lark"}),
+        (["--help"], {"pyroute2", "rich", "llvmlite", "lark", "pygls"}),
         (["deploy", "--help"], {"pyroute2", "rich", "llvmlite", "lark"}),
         (["status"], {"pyroute2", "rich", "llvmlite", "lark"}),
-        (["check", END], {"pyroute2", "rich"}),
+        (["lsp", "--help"], {"pyroute2", "rich", "llvmlite", "lark", "pygls"}),
+        (["check", END], {"pyroute2", "rich", "pygls"}),
         (["check", END, "--no-load"], {"pyroute2", "rich"}),
         (["build", END, "-o", "/dev/null"], {"pyroute2", "rich"}),
     ],

@@ -1,0 +1,26 @@
+"""`nfc lsp`: the language server."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import click
+
+from nfc.cli import options
+from nfc.errors import NfcError
+
+
+@click.command()
+@click.option("--stdio", is_flag=True, help="Speak over standard input and output (always so).")
+@options.kernel
+def lsp(stdio: bool, kernel: str) -> None:
+    """Answer an editor's questions over standard input and output (Language Server Protocol).
+
+    Editors start it themselves; docs/editors.md says how to tell them. It needs the package
+    pygls: pip install 'nfc[lsp]'.
+    """
+    if importlib.util.find_spec("pygls") is None:
+        raise NfcError("the language server needs the package pygls", hint="pip install 'nfc[lsp]'")
+    from nfc.lsp.server import make_server
+
+    make_server(kernel).start_io()

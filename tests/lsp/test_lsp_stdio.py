@@ -1,0 +1,128 @@
+"""The server as an editor meets it: a process, spoken to over its standard input and output."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from editor import Editor, place
+from lsprotocol import types as lsp
+
+from nfc.resources import data_dir
+
+DELAY = (data_dir("stdlib") / "delay.nf").read_text()
+
+
+@pytest.fixture(scope="module")
+def editor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Editor]:
+    with Editor(tmp_path_factory.mktemp("workspace")) as editor:
+        yield editor
+
+
+def test_diagnostics_follow_the_text(editor: Editor) -> None:
+    editor.open("a.nf", DELAY.replace("set dm.received", "set dm.recieved"))
+    (wrong,) = editor.diagnostics("a.nf")
+    assert wrong.message == "DM has no field 'recieved'\ndid you mean 'received'?"
+    assert wrong.severity == lsp.DiagnosticSeverity.Error
+    line = DELAY.splitlines()[wrong.range.start.line]
+    assert line[wrong.range.start.character :].startswith("received")
+    editor.change("a.nf", DELAY)
+    assert editor.diagnostics("a.nf") == []
+
+
+def test_hover(editor: Editor) -> None:
+    editor.open("hover.nf", DELAY)
+    at = place(DELAY, "dm.version", 4)
+    shown = editor.run(
+        editor.client.text_document_hover_async(lsp.HoverParams(editor.identifier("hover.nf"), at))
+    )
+    assert shown is not None and isinstance(shown.contents, lsp.MarkupContent)
+    assert "DM.version: u4" in shown.contents.value
+    assert "Byte 4, bit 0 of the TLV" in shown.contents.value
+
+
+def test_completion(editor: Editor) -> None:
+    editor.open("complete.nf", DELAY)
+    at = place(DELAY, "dm.version", 3)
+    offered = editor.run(
+        editor.client.text_document_completion_async(
+            lsp.CompletionParams(editor.identifier("complete.nf"), at)
+        )
+    )
+    assert isinstance(offered, list)
+    assert {"version", "sent", "received"} <= {o.label for o in offered}
+
+
+def test_definition_in_the_standard_library(editor: Editor) -> None:
+    editor.open("define.nf", DELAY)
+    at = place(DELAY, "dm.version", 4)
+    found = editor.run(
+        editor.client.text_document_definition_async(
+            lsp.DefinitionParams(editor.identifier("define.nf"), at)
+        )
+    )
+    assert isinstance(found, list) and len(found) == 1
+    place_ = found[0]
+    assert isinstance(place_, lsp.Location)
+    assert place_.uri == (data_dir("stdlib") / "dm.nf").as_uri()
+    text = (data_dir("stdlib") / "dm.nf").read_text()
+    assert text.splitlines()[place_.range.start.line].strip().startswith("version: u4")
+
+
+def test_formatting(editor: Editor) -> None:
+    untidy = DELAY.replace("    otherwise forward", "  otherwise   forward")
+    editor.open("format.nf", untidy)
+    edits = editor.run(
+        editor.client.text_document_formatting_async(
+            lsp.DocumentFormattingParams(
+                editor.identifier("format.nf"), lsp.FormattingOptions(4, True)
+            )
+        )
+    )
+    assert edits is not None and len(edits) == 1
+    lines = untidy.splitlines(keepends=True)
+    start, end = edits[0].range.start, edits[0].range.end
+    assert start.character == 0
+    after = "".join(lines[: start.line]) + edits[0].new_text
+    after += lines[end.line][end.character :] + "".join(lines[end.line + 1 :])
+    assert after == DELAY
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_columns_count_what_was_agreed_on(encoding: str, tmp_path: Path) -> None:
+    text = "endpoint f {\n    otherwise forward # 𝔸é\n    set srh.tag = 𝔹 }\n"
+    units = {"utf-8": 4, "utf-16": 2, "utf-32": 1}[encoding]
+    with Editor(tmp_path, encodings=[encoding]) as editor:
+        assert editor.answer.capabilities.position_encoding == encoding
+        editor.open("a.nf", text)
+        (wrong,) = editor.diagnostics("a.nf")
+    assert wrong.range == lsp.Range(lsp.Position(2, 18), lsp.Position(2, 18 + units))
+
+
+def test_without_pygls_a_line_says_what_is_missing(tmp_path: Path) -> None:
+    code = (
+        "import sys, importlib.util as u; real = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'pygls' else real(name, *a)\n"
+        "sys.argv = ['nfc', 'lsp']\n"
+        "from nfc.cli import main; main()\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, input=""
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines() == [
+        "error: the language server needs the package pygls",
+        "      = pip install 'nfc[lsp]'",
+    ]
+
+
+def test_the_server_loads_neither_llvm_nor_netlink() -> None:
+    code = (
+        "import sys; from nfc.lsp.server import make_server; make_server()\n"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"llvmlite", "pyroute2", "rich"} & set(ran.stdout.split())
