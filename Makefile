@@ -25,7 +25,7 @@ format: setup ## Rewrite the sources in the project's style
 	@.venv/bin/ruff check --select I --fix
 	@.venv/bin/ruff format
 
-demo: ## Compile a function, load it onto a real route, send packets through it (root)
+demo: ## Compile functions, load them onto real routes, send packets through (no root: simulated)
 	@scripts/setup demo
 	@.venv/bin/nfc demo
 

@@ -25,12 +25,13 @@ from nfc.errors import NfcError
 def demo(packets: int, rate: int) -> None:
     """Measure one-way delays through two routers made of namespaces, and clean up.
 
-    Needs root and a kernel with BPF and SRv6; elsewhere it shows the build and the check.
+    Needs root and a kernel with BPF and SRv6. Elsewhere the simulator runs the same functions on a
+    bundled capture, a model of a path: up to 500 packets, the same ones every time.
     """
     from nfc.demo import run
 
     if packets / rate > 90:
         raise click.UsageError(f"{packets} packets at {rate} a second take more than 90 seconds")
     measured = run(click.echo, packets, rate)
-    if measured is not None and not measured.delays:
+    if not measured.delays:
         raise NfcError("no packet was measured", hint="'nfc status' above says what became of them")

@@ -8,7 +8,7 @@ more than one packet is in memory. Blocks and options that nfc has no use for ar
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
@@ -22,7 +22,7 @@ MAGIC: Final = b"\x0a\x0d\x0d\x0a"  # the type of a Section Header Block, the sa
 MAX_INTERFACES: Final = 65_536  # in a section; each takes memory
 _SECTION, _INTERFACE, _OBSOLETE, _SIMPLE, _ENHANCED = 0x0A0D0D0A, 1, 2, 3, 6
 _ORDERS: Final = {b"\x1a\x2b\x3c\x4d": ">", b"\x4d\x3c\x2b\x1a": "<"}
-_END, _TSRESOL, _TSOFFSET = 0, 9, 14  # options
+_END, _NAME, _TSRESOL, _TSOFFSET = 0, 2, 9, 14  # options
 _FRAME: Final = 12  # bytes of a block besides its body: type, length, and the length again
 _NS: Final = 1_000_000_000
 _MICROSECONDS: Final = 6  # if_tsresol where there is none
@@ -180,14 +180,19 @@ def _packet(block: _Block, kind: int, interfaces: list[Interface], before: int) 
 
 
 class Writer:
-    """Writes a pcapng file of one section and one interface, with times in nanoseconds."""
+    """Writes a pcapng file of one section, with times in nanoseconds."""
 
-    def __init__(self, stream: BinaryIO, linktype: int = RAW) -> None:
-        """Write the section and the interface at once."""
-        self.stream, self.linktype = stream, linktype
+    def __init__(
+        self, stream: BinaryIO, linktype: int = RAW, interfaces: Sequence[str] = ("",)
+    ) -> None:
+        """Write the section and the interfaces, all of one link type, by name ("": none)."""
+        self.stream, self.linktype, self.interfaces = stream, linktype, len(interfaces)
         stream.write(_block(_SECTION, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)))
-        options = struct.pack("<HHB3xHH", _TSRESOL, 1, 9, _END, 0)
-        stream.write(_block(_INTERFACE, struct.pack("<HHI", linktype, 0, MAX_RECORD) + options))
+        for name in interfaces:
+            options = _option(_NAME, name.encode()) if name else b""
+            options += _option(_TSRESOL, b"\x09") + _option(_END, b"")
+            head = struct.pack("<HHI", linktype, 0, MAX_RECORD)
+            stream.write(_block(_INTERFACE, head + options))
 
     def write(self, record: Record) -> None:
         """Write one packet. Raises UsageError for what a file cannot hold."""
@@ -196,10 +201,12 @@ class Writer:
             raise UsageError(f"a packet of {size} of {record.original_length} bytes does not fit")
         if record.linktype != self.linktype:
             raise UsageError(f"a packet of link type {record.linktype} in one of {self.linktype}")
+        if not 0 <= record.interface < self.interfaces:
+            raise UsageError(f"interface {record.interface} of {self.interfaces}")
         if not 0 <= record.time_ns < 1 << 64:
             raise UsageError(f"a time of {record.time_ns} ns does not fit a pcapng packet")
         head = struct.pack(
-            "<IIIII", 0, record.time_ns >> 32, record.time_ns & 0xFFFF_FFFF, size,
+            "<IIIII", record.interface, record.time_ns >> 32, record.time_ns & 0xFFFF_FFFF, size,
             record.original_length,
         )  # fmt: skip
         self.stream.write(_block(_ENHANCED, head + record.data + bytes(-size % 4)))
@@ -217,3 +224,7 @@ def write(stream: BinaryIO, packets: Iterable[Record], linktype: int = RAW) -> i
 def _block(kind: int, body: bytes) -> bytes:
     length = struct.pack("<I", _FRAME + len(body))
     return struct.pack("<I", kind) + length + body + length
+
+
+def _option(number: int, value: bytes) -> bytes:
+    return struct.pack("<HH", number, len(value)) + value + bytes(-len(value) % 4)

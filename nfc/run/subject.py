@@ -15,6 +15,7 @@ from nfc.run.declared import declared
 from nfc.sema import typed
 
 if TYPE_CHECKING:
+    from nfc.compiler import Compilation, Compiled
     from nfc.syntax.diagnostics import Diagnostic
 
 
@@ -54,13 +55,18 @@ def load(path: Path, function: str | None, hook: str | None, kernel: str) -> Sub
         return Subject(str(path), obj, program.name, hook or at)
     if hook is not None:
         raise UsageError("a source says the hook of each function itself", hint="leave out --hook")
-    from nfc.bpf.reader import read_object
     from nfc.compiler import compile_file
 
     compilation = compile_file(path, kernel)
-    compiled = compilation.function(function)
+    return of(compilation, compilation.function(function))
+
+
+def of(compilation: Compilation, compiled: Compiled) -> Subject:
+    """A function that has been compiled."""
+    from nfc.bpf.reader import read_object
+
     return Subject(
-        str(path),
+        compilation.source.name,
         read_object(compilation.object([compiled])),
         compiled.function.name,
         compiled.function.hook,

@@ -76,3 +76,5 @@ def test_it_is_in_the_wheel(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (page,) = [n for n in archive.namelist() if n.endswith(".data/data/share/man/man1/nfc.1")]
         assert archive.read(page).decode() == PAGE
+        shipped = archive.read("nfc/_data/captures/delay.pcapng")
+        assert shipped == (ROOT / "captures" / "delay.pcapng").read_bytes()

@@ -178,15 +178,17 @@ def test_it_does_not_touch_what_is_deployed(
         undeploy(["f"], None)
 
 
-def test_as_nobody_it_says_why_and_shows_the_rest(
+def test_as_nobody_it_says_why_and_simulates(
     as_nobody: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     before = look()
-    done = as_nobody("demo")
+    done = as_nobody("demo", "--packets", "200")
     assert (done.returncode, done.stderr) == (0, "")
     why = [line for line in done.stdout.splitlines() if "needs root" in line]
     assert len(why) == 1
     assert "CAP_NET_ADMIN" in why[0]
+    assert "simulator" in why[0]
     assert "$ nfc build delay.nf" in done.stdout
     assert done.stdout.count("ok for kernel 6.1 and later") == 2
+    assert "One-way delay, router1 to router2, of 200 packets out of 200" in done.stdout
     assert look() == before

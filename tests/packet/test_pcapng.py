@@ -306,6 +306,17 @@ def records() -> list[pcap.Record]:
     return [pcap.Record(TIME + n * 1_001, PACKET + bytes(n), 49 + n) for n in range(9)]
 
 
+def test_several_interfaces_of_ours() -> None:
+    stream = io.BytesIO()
+    writer = pcapng.Writer(stream, interfaces=("east", "west"))
+    for number in (1, 0):
+        writer.write(pcap.Record(TIME, PACKET, 49, interface=number))
+    assert [r.interface for r in read(stream.getvalue())] == [1, 0]
+    assert b"west" in stream.getvalue()
+    with pytest.raises(UsageError, match="interface 2 of 2"):
+        writer.write(pcap.Record(TIME, PACKET, 49, interface=2))
+
+
 @needs_wireshark
 def test_tshark_reads_ours(tmp_path: Path) -> None:
     path = tmp_path / "ours.pcapng"
