@@ -1,7 +1,7 @@
 """The demo without a router: both functions in the simulator, on a capture that ships with nfc.
 
-The capture is a model of a path (scripts/demo_capture.py): every packet at the time at which router1
-has it, and at the time at which router2 has it.
+The capture is a model of a path (scripts/demo_capture.py): every packet at the time at which
+router1 has it, and at the time at which router2 has it.
 """
 
 from __future__ import annotations
