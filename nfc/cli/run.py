@@ -80,7 +80,8 @@ _CAPTURE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Pa
     is_flag=False,
     flag_value="1",
     metavar="[N|FROM-TO]",
-    help="Tell how the first N packets (or those numbers) came to their fate; N is 1 if left out.",
+    help="Tell how packets came to their fate: the first N that the function sees (1 if left out), "
+    "or those numbers of the capture.",
 )
 @click.option("--packets", "each", is_flag=True, help="Show a line for each packet.")
 @click.option("--events", "each_event", is_flag=True, help="Show each event.")
@@ -149,7 +150,7 @@ def run(
             output.warnings(subject.warnings)
         session = Session(subject, params=_params(params), fib=_fib(fib), engine=engine, seed=seed)
         _load(session, tables)
-        chosen = Options(_prefix(prefix), _time(now), tai_offset, count, _traced(trace))
+        chosen = Options(_prefix(prefix), _time(now), tai_offset, count, *_traced(trace))
         tally = Tally()
         shown = _Show(subject, as_json, each, each_event, err=str(out) == "-")
         try:
@@ -226,13 +227,16 @@ def _time(text: str | None) -> int | None:
     return nanoseconds
 
 
-def _traced(text: str | None) -> range:
+def _traced(text: str | None) -> tuple[int, range]:
+    """How many of the first packets to trace, and which by number."""
     if text is None:
-        return range(0)
+        return 0, range(0)
     found = re.fullmatch(r"(\d{1,12})(?:-(\d{1,12}))?", text)
     if found is None or int(found[1]) < 1:
         raise UsageError(f"--trace: '{text}' is neither a number nor FROM-TO", hint="such as 3-5")
-    return range(int(found[1]), int(found[2]) + 1) if found[2] else range(1, int(found[1]) + 1)
+    if found[2]:
+        return 0, range(int(found[1]), int(found[2]) + 1)
+    return int(found[1]), range(0)
 
 
 # ---- files ----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from nfc.observe.events import Decoded
 from nfc.packet import capture
 from nfc.packet.pcap import Record
 from nfc.run.session import Ran, Session, unfit
-from nfc.run.tally import Tally, reason
+from nfc.run.tally import NO_SRH, Tally, reason
 from nfc.run.trace import Trace, Tracer
 
 _NS = 1_000_000_000
@@ -23,12 +23,14 @@ MAX_PADDING = 65_575  # bytes: no IPv6 packet without a jumbogram option is long
 class Options:
     """How a capture is run. `prefix`: only packets to it, as on a route; `now`: the time of all
     packets, TAI nanoseconds, None for the capture's own, to which `tai_offset` seconds are added;
-    `count`: how many packets of the capture; `traced`: the numbers, from 1, of those to trace."""
+    `count`: how many packets of the capture. Traced are the first `trace_first` that the program
+    sees, and those whose numbers, from 1, are in `traced`."""
 
     prefix: IPv6Network | None = None
     now: int | None = None
     tai_offset: int = 0
     count: int | None = None
+    trace_first: int = 0
     traced: range = range(0)
 
 
@@ -105,6 +107,7 @@ def replay(
     """Run the packets of a capture, one at a time. What leaves goes to `writer`. Ends behind a
     packet that makes the program fault. Raises PacketError."""
     tracer = Tracer(session)
+    left = options.trace_first
     for record in capture.records(stream):
         tally.read += 1
         number = tally.read
@@ -118,16 +121,22 @@ def replay(
             yield Result(number, now, data or b"", passed)
         else:
             trace = None
-            if number in options.traced:
+            if left or number in options.traced:
                 ran, trace = tracer.run(data, now)
+                if ran.outcome.fate == "refused":
+                    trace = None
+                elif left:
+                    left -= 1
             else:
                 ran = session.run(data, now)
             tally.add(ran)
+            if ran.outcome.reason == NO_SRH:
+                passed = NO_SRH
             out = ran.outcome.packet
             if writer is not None and out is not None:
                 writer.write(Record(record.time_ns, out, len(out)))
                 tally.written += 1
-            yield Result(number, now, data, "", ran, trace)
+            yield Result(number, now, data, passed, None if passed else ran, trace)
             if ran.outcome.fault is not None:
                 return
         if options.count is not None and number >= options.count:

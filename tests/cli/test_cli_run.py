@@ -117,7 +117,7 @@ def test_a_line_for_each_packet(nfc: Nfc, mixed: Path) -> None:
     assert code == 0
     assert said.splitlines()[:5] == [
         "      1 0.000000000  line 4  sent by out, 133 → 133 bytes",
-        "      2 0.001000000  refused: no segment routing header with segments left",
+        "      2 0.001000000  passed over: no segment routing header with segments left",
         "      3 0.002000000  passed over: not IPv6",
         "      4 0.000000000  line 4  sent by out, 133 → 133 bytes",
         "      5 0.004000000  refused: shorter than its payload length says",
@@ -380,12 +380,12 @@ def test_several_rules_on_one_line(nfc: Nfc, tmp_path: Path) -> None:
 
 
 def test_which_packets_are_traced(nfc: Nfc, tmp_path: Path) -> None:
-    path = write(tmp_path / "in.pcap", [sid(tag=n) for n in range(5)])
+    path = write(tmp_path / "in.pcap", [packet(*INNER), *(sid(tag=n) for n in range(5))])
     for words, numbers in (
-        (("--trace",), [1]),
-        (("--trace", "2"), [1, 2]),
-        (("--trace", "2-3"), [2, 3]),
-        (("--trace", "4-9"), [4, 5]),
+        (("--trace",), [2]),
+        (("--trace", "2"), [2, 3]),
+        (("--trace", "1-3"), [2, 3]),
+        (("--trace", "5-9"), [5, 6]),
     ):
         said = nfc("run", STDLIB / "tag.nf", "--pcap", path, "--json", *words)[1]
         *traced, _ = map(json.loads, said.splitlines())
