@@ -47,8 +47,8 @@ _V2_JUMPS = (0xA0, 0xB0, 0xC0, 0xD0)
 # The `imm` of atomic operations: section 5.3
 _ATOMIC = {0x00: "+=", 0x40: "|=", 0x50: "&=", 0xA0: "^="}
 _FETCH = {0x01: "add", 0x41: "or", 0x51: "and", 0xA1: "xor"}
-_XCHG, _CMPXCHG = 0xE1, 0xF1
-_LOAD_ACQUIRE, _STORE_RELEASE = 0x100, 0x110  # not in RFC 9669: Linux 6.15 (880442305a39)
+FETCH, XCHG, CMPXCHG = 0x01, 0xE1, 0xF1
+LOAD_ACQUIRE, STORE_RELEASE = 0x100, 0x110  # not in RFC 9669: Linux 6.15 (880442305a39)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +225,9 @@ def _stx(i: Instruction) -> tuple[str, str]:
 
 
 def _atomic(i: Instruction) -> tuple[str, str]:
-    if i.imm == _LOAD_ACQUIRE:
+    if i.imm == LOAD_ACQUIRE:
         return f"r{i.dst} = load_acquire((u{i.size * 8} *)({_place(i.src, i.off)}))", "acquire"
-    if i.imm == _STORE_RELEASE:
+    if i.imm == STORE_RELEASE:
         return f"store_release((u{i.size * 8} *)({_place(i.dst, i.off)}), r{i.src})", "acquire"
     if i.size < 4:
         return NOTHING
@@ -239,9 +239,9 @@ def _atomic(i: Instruction) -> tuple[str, str]:
     if i.imm in _FETCH:
         return f"{source} = atomic_fetch_{_FETCH[i.imm]}((u{bits} *)({place}), {source})", "atomics"
     exchange = "" if i.size == 8 else "32"  # LLVM: xchg_64, xchg32_32
-    if i.imm == _XCHG:
+    if i.imm == XCHG:
         return f"{source} = xchg{exchange}_{bits}({place}, {source})", "atomics"
-    if i.imm == _CMPXCHG:
+    if i.imm == CMPXCHG:
         text = f"{letter}0 = cmpxchg{exchange}_{bits}({place}, {letter}0, {source})"
         return text, "atomics"
     return NOTHING

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from nfc.bpf import isa
 from nfc.bpf.isa import SLOT, SRC_FUNC, SRC_IMM64, Instruction, decode
 from nfc.bpf.link import link
 from nfc.bpf.object import LineInfo, Object, RelocationKind
 from nfc.errors import ObjectError
 from nfc.vm.maps import VmMap
-from nfc.vm.memory import CODE, MAP, address
+from nfc.vm.memory import CODE, MAP, address, element_of
+
+FRAME_POINTER = 10
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,49 @@ class Image:
     constants: Mapping[int, int]
     lines: Mapping[int, LineInfo] = field(default_factory=dict)
 
+    @cached_property
+    def functions(self) -> frozenset[int]:
+        """Slots at which functions begin: the program, what it calls, what helpers may call."""
+        found = {0}
+        for slot, insn in enumerate(self.code):
+            if insn is None or not insn.extension:
+                continue
+            if insn.calls_local:
+                found.add(slot + 1 + insn.imm)
+            elif insn.wide and insn.src == SRC_FUNC and slot in self.constants:
+                found.add(element_of(self.constants[slot]))
+        return frozenset(slot for slot in found if 0 <= slot < len(self.code))
+
+    def problem(self, slot: int) -> str:
+        """What is wrong with an instruction, whatever the registers hold; "" if nothing is."""
+        if slot >= len(self.code):
+            return "runs on behind its last instruction"
+        insn = self.code[slot]
+        if insn is None:
+            return "jumps into the middle of an instruction"
+        if not insn.extension:
+            return f"is not an instruction: {insn}"
+        if FRAME_POINTER in _written(insn):
+            return "writes to r10, the frame pointer"
+        if insn.cls == isa.LD:
+            if not insn.wide:
+                return "is packet access of the old kind, which these hooks do not have"
+            return "" if slot in self.constants else f"is not modelled: {insn}"
+        if insn.cls in (isa.JMP, isa.JMP32):
+            return self._jump_problem(insn, slot)
+        return ""
+
+    def _jump_problem(self, insn: Instruction, slot: int) -> str:
+        if insn.opcode == isa.EXIT or insn.calls_helper:
+            return ""
+        if insn.calls_local:
+            inside = 0 <= slot + 1 + insn.imm < len(self.code)
+            return "" if inside else "calls outside the program"
+        if insn.jump is None or insn.opcode == isa.MAY_GOTO:
+            return f"is not modelled: {insn}"
+        inside = 0 <= slot + 1 + insn.jump <= len(self.code)
+        return "" if inside else "jumps out of the program"
+
     def line(self, slot: int) -> LineInfo | None:
         """The source line of an instruction, where the object says it."""
         for at in range(slot, -1, -1):
@@ -30,6 +77,19 @@ class Image:
             if found is not None:
                 return found if found.line else None
         return None
+
+
+def _written(insn: Instruction) -> tuple[int, ...]:
+    """The registers that an instruction writes."""
+    if insn.cls == isa.STX and insn.opcode & 0xE0 == isa.MODE_ATOMIC:
+        if insn.imm == isa.LOAD_ACQUIRE:
+            return (insn.dst,)
+        if insn.imm == isa.CMPXCHG:
+            return (0,)
+        return (insn.src,) if insn.imm & isa.FETCH and insn.imm != isa.STORE_RELEASE else ()
+    if insn.cls in (isa.ST, isa.STX, isa.JMP, isa.JMP32):
+        return ()
+    return (insn.dst,)
 
 
 def make_image(obj: Object, name: str, maps: Mapping[str, VmMap]) -> Image:

@@ -10,17 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nfc.bpf import isa
-from nfc.bpf.isa import Instruction
+from nfc.bpf.isa import CMPXCHG, FETCH, LOAD_ACQUIRE, STORE_RELEASE, XCHG, Instruction
 from nfc.vm import helpers
 from nfc.vm.image import Image
 from nfc.vm.machine import MASK64, Machine
-from nfc.vm.memory import CTX, FaultError, address
+from nfc.vm.memory import CTX, PACKET, REGION_SHIFT, FaultError, address
 
 MASK32 = 0xFFFFFFFF
 SIGN32, SIGN64 = 1 << 31, 1 << 63
 DONE = -1
-FIRST_ARGUMENT, FRAME_POINTER = 1, 10
-SAVED = (6, 7, 8, 9)
+NOT_ATOMIC = "works atomically on the context or the packet, which it may not"
 
 Registers = list[int]
 Operation = Callable[[Registers], int]  # gives the next slot
@@ -107,7 +106,6 @@ ATOMICS: dict[int, Callable[[int, int], int]] = {
     0x50: lambda a, b: a & b,
     0xA0: lambda a, b: a ^ b,
 }
-FETCH, XCHG, CMPXCHG, LOAD_ACQUIRE, STORE_RELEASE = 0x01, 0xE1, 0xF1, 0x100, 0x110
 
 
 class Interpreter:
@@ -120,7 +118,7 @@ class Interpreter:
         self.returns: list[tuple[int, Registers]] = []
         self.steps: list[Step] | None = None
         self.operations = [self._operation(slot) for slot in range(len(image.code))]
-        self.operations.append(_faulty("runs on behind its last instruction"))
+        self.operations.append(_faulty(image.problem(len(image.code))))
 
     def run(self) -> int:
         """Run the program on the machine's packet: r0. Raises FaultError, TailCallError."""
@@ -143,7 +141,7 @@ class Interpreter:
                 if len(self.returns) == floor:
                     return registers[0]
                 slot, saved = self.returns.pop()
-                registers[6:11] = saved
+                registers[1:11] = (0, 0, 0, 0, 0, *saved)
                 self.machine.leave()
         except FaultError as error:
             if error.slot < 0:
@@ -151,8 +149,8 @@ class Interpreter:
             raise
 
     def _callback(self, slot: int, arguments: tuple[int, ...]) -> int:
-        if not 0 <= slot < len(self.image.code):
-            raise FaultError("calls back outside the program")
+        if slot not in self.image.functions:
+            raise FaultError("calls back what is no function")
         machine = self.machine
         machine.enter()
         registers = [0, *arguments, 0, 0, 0, 0, machine.frame_top()]
@@ -165,14 +163,9 @@ class Interpreter:
 
     def _operation(self, slot: int) -> Operation:
         insn = self.image.code[slot]
-        if insn is None:
-            return _faulty("jumps into the middle of an instruction")
-        if not insn.extension:
-            return _faulty(f"is not an instruction: {insn}")
-        writes = insn.cls in (isa.LD, isa.LDX, isa.ALU, isa.ALU64) or _fetches(insn)
-        target = insn.src if _fetches(insn) and insn.imm != LOAD_ACQUIRE else insn.dst
-        if writes and target == FRAME_POINTER and insn.imm != CMPXCHG:
-            return _faulty("writes to r10, the frame pointer")
+        problem = self.image.problem(slot)
+        if problem or insn is None:
+            return _faulty(problem)
         if insn.cls in (isa.ALU, isa.ALU64):
             return self._alu(insn, slot + 1)
         if insn.cls in (isa.JMP, isa.JMP32):
@@ -217,11 +210,8 @@ class Interpreter:
             return lambda registers: DONE
         if i.opcode == isa.CALL:
             return self._call(i, slot)
-        if i.jump is None or i.opcode == isa.MAY_GOTO:
-            return _faulty(f"is not modelled: {i}")
+        assert i.jump is not None
         target = following + i.jump
-        if not 0 <= target <= len(self.image.code):
-            return _faulty("jumps out of the program")
         cost = slot - target + 1
         spend = self.machine.spend
         if i.opcode in (isa.GOTO, isa.GOTOL):
@@ -258,17 +248,15 @@ class Interpreter:
                 return following
 
             return call_helper
-        if not i.calls_local:
-            return _faulty(f"is not modelled: {i}")
         target = following + i.imm
-        if not 0 <= target < len(self.image.code):
-            return _faulty("calls outside the program")
         cost = max(1, slot - target + 1)
 
         def call_local(registers: Registers) -> int:
             machine.spend(cost)
             machine.enter()
             self.returns.append((following, registers[6:11]))
+            registers[0] = 0
+            registers[6:10] = (0, 0, 0, 0)
             registers[10] = machine.frame_top()
             return target
 
@@ -292,10 +280,6 @@ class Interpreter:
         return load_unsigned
 
     def _load_constant(self, i: Instruction, slot: int) -> Operation:
-        if not i.wide:
-            return _faulty("is packet access of the old kind, which these hooks do not have")
-        if slot not in self.image.constants:
-            return _faulty(f"is not modelled: {i}")
         dst, value = i.dst, self.image.constants[slot]
 
         def load(registers: Registers) -> int:
@@ -357,15 +341,8 @@ class Interpreter:
 
 def _plain_memory(place: int) -> None:
     """Atomic operations work on memory only (check_atomic, kernel/bpf/verifier.c)."""
-    from nfc.vm.memory import PACKET, REGION_SHIFT
-
     if place >> REGION_SHIFT in (CTX, PACKET):
-        raise FaultError("works atomically on the context or the packet, which it may not")
-
-
-def _fetches(i: Instruction) -> bool:
-    atomic = i.cls == isa.STX and i.opcode & 0xE0 == isa.MODE_ATOMIC
-    return atomic and (bool(i.imm & FETCH) or i.imm == LOAD_ACQUIRE)
+        raise FaultError(NOT_ATOMIC)
 
 
 def _faulty(message: str) -> Operation:

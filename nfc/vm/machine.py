@@ -32,8 +32,10 @@ from nfc.vm.memory import (
 )
 from nfc.vm.packet import Skb
 
-BUDGET = 1 << 22  # instructions that loops may take; a verifier looks at a million at most
+BUDGET = 1 << 20  # instructions in loops; a verifier looks at a million altogether
 MASK64 = (1 << 64) - 1
+TOO_DEEP = "calls go more than 8 deep"
+TOO_LONG = "loops for too many instructions"
 
 
 class TailCallError(Exception):
@@ -77,6 +79,7 @@ class Machine:
     failing: Mapping[int, int] = field(default_factory=dict)  # helper's number -> errno
     clock: Clock = field(default_factory=Clock)
     random: int = 1
+    limit: int = BUDGET
 
     def __post_init__(self) -> None:
         """Wire memory, packet and maps together."""
@@ -101,7 +104,7 @@ class Machine:
         self.clones: list[tuple[str, bytes]] = []
         self.records: list[tuple[str, bytes]] = []
         self.printed: list[str] = []
-        self.budget = BUDGET
+        self.budget = self.limit
         self.tail_calls = 0
         self.reservations: dict[int, tuple[RingMap, int]] = {}  # region number -> ring, position
         self.serial = 0
@@ -117,7 +120,7 @@ class Machine:
         self.stack.data[:] = bytes(len(self.stack.data))
         self.stack.count = 1
         self.depth = 0
-        self.budget = BUDGET
+        self.budget = self.limit
         self.tail_calls = 0
         self.redirect = None
         self.network = 0
@@ -142,7 +145,7 @@ class Machine:
     def enter(self) -> None:
         """A call: one more stack frame, of zeros."""
         if self.depth + 1 >= len(self.stack.data) // FRAME_SIZE:
-            raise FaultError("calls go more than 8 deep")
+            raise FaultError(TOO_DEEP)
         self.depth += 1
         self.stack.count = self.depth + 1
         at = self.depth * FRAME_SIZE
@@ -157,7 +160,7 @@ class Machine:
         """Count a jump back, or a call. Raises FaultError when that was too much."""
         self.budget -= instructions
         if self.budget < 0:
-            raise FaultError(f"loops for more than {BUDGET} instructions")
+            raise FaultError(TOO_LONG)
 
     def map_at(self, handle: int) -> VmMap:
         """The map that an argument means. Raises FaultError."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from nfc.bpf.facts import HOOKS
 from nfc.bpf.helpers import BY_NAME
@@ -20,11 +21,16 @@ from nfc.vm.context import IFINDEX, MARK, PRIORITY
 from nfc.vm.fib import Fib
 from nfc.vm.image import Image, make_image
 from nfc.vm.interpreter import Interpreter, Step
-from nfc.vm.machine import Machine, TailCallError
+from nfc.vm.machine import BUDGET, Machine, TailCallError
 from nfc.vm.maps import RingMap, VmMap, make_map
 from nfc.vm.memory import MAPS, MAX_REGIONS, FaultError, Region
 
+if TYPE_CHECKING:
+    from nfc.vm.jit import Jit
+    from nfc.vm.native import Bridge
+
 CPUS = 4
+WARM_UP = 48  # packets that are interpreted before a program is compiled
 AGAIN = 8  # times that a packet may come back to the same function
 DEFAULT_NOW = 1_750_000_000_000_000_000  # TAI, nanoseconds: some day in 2025
 
@@ -98,12 +104,14 @@ class Simulator:
         shared: Simulator | Mapping[str, VmMap] | None = None,
         cpus: int = CPUS,
         drain: bool = True,
+        budget: int = BUDGET,
     ) -> None:
         """Link the program and make its maps, those of `shared` excepted.
 
         `failing`: helpers by name that fail, with the errno (null where they give pointers).
         `drain`: a reader takes ring buffer records after each packet; else they stay until
-        somebody takes them, and the ring can be full. Raises ObjectError, UsageError.
+        somebody takes them, and the ring can be full. `budget`: instructions that loops may take
+        for one packet. Raises ObjectError, UsageError.
         """
         if hook not in HOOKS:
             raise UsageError(f"no hook {hook!r}; there are: {', '.join(HOOKS)}")
@@ -119,10 +127,15 @@ class Simulator:
             cpus,
             _failing(failing or {}),
             random=_seeded(seed),
+            limit=budget,
         )
         self._machine.clock.tai = DEFAULT_NOW
         self._images: dict[str, Image] = {}
         self._interpreters: dict[str, Interpreter] = {}
+        self._compiled: dict[str, Jit] = {}
+        self._bridge: Bridge | None = None
+        self._runs: dict[str, int] = {}
+        self.warm_up = WARM_UP
         self.image = self._image(program)
 
     @property
@@ -234,9 +247,7 @@ class Simulator:
         self._running = self.program
         while True:
             try:
-                engine = self._interpreter(self._running)
-                engine.steps = steps
-                returned = engine.run()
+                returned = self._run_one(self._running, steps)
                 self._machine.finish()
                 return returned
             except TailCallError as call:
@@ -247,6 +258,39 @@ class Simulator:
             except FaultError:
                 self._machine.abandon()
                 raise
+
+    def _run_one(self, program: str, steps: list[Step] | None) -> int:
+        if (
+            steps is None
+            and self.engine == "jit"
+            and (program in self._compiled or self._warmed_up(program))
+        ):
+            return self.compiled(program).run()
+        engine = self._interpreter(program)
+        engine.steps = steps
+        return engine.run()
+
+    def _warmed_up(self, program: str) -> bool:
+        """Whether compiling pays: the first packets are interpreted, with the same results."""
+        self._runs[program] = runs = self._runs.get(program, 0) + 1
+        return runs > self.warm_up
+
+    def compiled(self, program: str) -> Jit:
+        """A program of the object as native code."""
+        if program not in self._compiled:
+            from nfc.vm.jit import Jit
+
+            self._compiled[program] = Jit(self._image(program), self._machine, self.bridge)
+        return self._compiled[program]
+
+    @property
+    def bridge(self) -> Bridge:
+        """The machine as native code sees it."""
+        if self._bridge is None:
+            from nfc.vm.native import Bridge
+
+            self._bridge = Bridge(self._machine)
+        return self._bridge
 
     def _interpreter(self, program: str) -> Interpreter:
         if program not in self._interpreters:

@@ -1,0 +1,227 @@
+"""The state that native code works on, and how it is brought together with a `Machine`.
+
+Both see the same buffers: stack, packet, context, values of maps. What a machine holds in Python
+besides (where the packet lies, what is known of its SRH, where it goes) is copied before and after
+native code runs: `push` and `pull`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+from nfc.vm.machine import Machine
+from nfc.vm.maps import ArrayMap, RingMap
+from nfc.vm.memory import (
+    MAPS,
+    MAX_REGIONS,
+    PACKET,
+    RESERVED,
+    STACK,
+    Descriptor,
+    host_address,
+)
+
+REGIONS = 1 << 12  # as many as an address can name
+RECORDS_SIZE = 1 << 18  # bytes of ring buffer records that native code keeps for Python
+MAX_ROUTES = 64  # with more, Python looks routes up
+ARRAY_KIND, RING_KIND = 1, 2
+
+U64, I64, U32 = ctypes.c_uint64, ctypes.c_int64, ctypes.c_uint32
+FAULT_LOAD, FAULT_STORE, FAULT_ATOMIC, FAULT_BUDGET, FAULT_RAISED, FAULT_SAID, FAULT_DEEP = range(
+    1, 8
+)
+
+
+class MapEntry(ctypes.Structure):
+    """What native code knows of a map, by its number."""
+
+    _fields_ = [
+        ("kind", U64),  # ARRAY_KIND, RING_KIND; 0: ask Python
+        ("entries", U64),
+        ("base", U64),  # the address of its first value, as programs see it
+        ("per_cpu", U64),  # elements from one CPU's values to the next's
+        ("size", U64),  # of a ring, bytes
+        ("used", U64),  # of a ring: what no reader has taken
+    ]
+
+
+class RouteEntry(ctypes.Structure):
+    """A route, longest prefix first in its table; words as they lie in a packet."""
+
+    _fields_ = [
+        ("mask_high", U64),
+        ("mask_low", U64),
+        ("high", U64),
+        ("low", U64),
+        ("table", U64),
+        ("link", U64),
+    ]
+
+
+class Native(ctypes.Structure):
+    """All of it. Scalars first, so that code reaches them with short offsets."""
+
+    _fields_ = [
+        ("buffer", U64),
+        ("start", U64),
+        ("end", U64),
+        ("context", U64),
+        ("stack", U64),
+        ("budget", I64),
+        ("depth", U64),
+        ("fault", U64),
+        ("fault_slot", U64),
+        ("fault_address", U64),
+        ("fault_size", U64),
+        ("srh_there", U64),
+        ("srh_at", U64),
+        ("srh_length", U64),
+        ("srh_valid", U64),
+        ("routed", U64),
+        ("route_error", U64),
+        ("link", U64),  # number of a name; 0: none
+        ("tai", U64),
+        ("monotonic", U64),
+        ("boot", U64),
+        ("random", U64),
+        ("draws", U64),  # random numbers that are given: Python hands them out
+        ("drawn", U64),
+        ("cpu", U64),
+        ("arrival_mark", U64),
+        ("callback", U64),
+        ("after", U64),
+        ("packets", U64),  # counts packets, so that Python knows when one is new
+        ("mtu", U64),
+        ("rest", U64),  # the link of what no route covers; 0: none
+        ("routes", U64),  # how many; more than MAX_ROUTES: ask Python
+        ("simple", U64),  # 0: the FIB has marks or own addresses: ask Python
+        ("encap_seg6", U64),  # whether bpf_lwt_push_encap is that of the hook `in`
+        ("tunnel_high", U64),
+        ("tunnel_low", U64),
+        ("records_at", U64),  # host address
+        ("records_used", U64),
+        ("route", RouteEntry * MAX_ROUTES),
+        ("map", MapEntry * (MAX_REGIONS - MAPS)),
+        ("regions", Descriptor * REGIONS),
+    ]
+
+
+class Bridge:
+    """A machine's native state."""
+
+    def __init__(self, machine: Machine) -> None:
+        """Describe what does not change."""
+        self.machine = machine
+        self.native = native = Native()
+        self.address = ctypes.addressof(native)
+        self.records = bytearray(RECORDS_SIZE)
+        self.links: list[str] = [""]
+        self.pending: BaseException | None = None
+        self.seen_packets = 0
+        native.buffer = host_address(machine.skb.buffer)
+        native.context = host_address(machine.context.raw)
+        native.stack = host_address(machine.stack.data)
+        native.encap_seg6 = machine.hook == "in"
+        native.records_at = host_address(self.records)
+        for number, region in enumerate(machine.memory.regions):
+            region.describe(native.regions[number])
+        for one in machine.maps.values():
+            entry = native.map[one.number]
+            if isinstance(one, ArrayMap):
+                entry.kind = ARRAY_KIND
+                entry.entries = one.info.max_entries
+                entry.base = one.value_address(0, 0)
+                entry.per_cpu = one.elements if one.per_cpu else 0
+            elif isinstance(one, RingMap):
+                entry.kind, entry.size = RING_KIND, one.size
+        self.rings = [m for m in machine.maps.values() if isinstance(m, RingMap)]
+        self._fib()
+
+    def _fib(self) -> None:
+        fib, native = self.machine.fib, self.native
+        native.mtu = fib.mtu
+        native.rest = self.link_number(fib.rest)
+        native.simple = not fib.marks and not fib.own
+        source = fib.tunnel_source.packed
+        native.tunnel_high = int.from_bytes(source[:8], "little")
+        native.tunnel_low = int.from_bytes(source[8:], "little")
+        native.routes = len(fib.routes)
+        for number, route in enumerate(sorted(fib.routes, key=lambda r: -r.prefix.prefixlen)):
+            if number == MAX_ROUTES:
+                break
+            mask, network = route.prefix.netmask.packed, route.prefix.network_address.packed
+            entry = native.route[number]
+            entry.mask_high = int.from_bytes(mask[:8], "little")
+            entry.mask_low = int.from_bytes(mask[8:], "little")
+            entry.high = int.from_bytes(network[:8], "little")
+            entry.low = int.from_bytes(network[8:], "little")
+            entry.table, entry.link = route.table, self.link_number(route.link)
+
+    def link_number(self, name: str) -> int:
+        """The number by which native code knows a link."""
+        if name not in self.links:
+            self.links.append(name)
+        return self.links.index(name)
+
+    def push(self) -> None:
+        """From the machine to native code."""
+        machine, native = self.machine, self.native
+        skb, srh, clock = machine.skb, machine.srh, machine.clock
+        native.start, native.end = skb.start, skb.end
+        packet = native.regions[PACKET]
+        packet.base, packet.limit = native.buffer + skb.start, skb.end - skb.start
+        packet.first, packet.count = skb.generation, 1
+        native.srh_there, native.srh_valid = srh.there, srh.valid
+        native.srh_at, native.srh_length = srh.at, srh.length & (1 << 64) - 1
+        native.routed, native.link = machine.routed, self.link_number(machine.link)
+        native.route_error = machine.route_error & (1 << 64) - 1
+        native.tai = clock.tai
+        native.monotonic = max(0, clock.tai - clock.monotonic)
+        native.boot = max(0, clock.tai - clock.monotonic + clock.suspended)
+        native.random, native.draws, native.drawn = (
+            machine.random,
+            len(machine.draws),
+            machine.drawn,
+        )
+        native.cpu, native.arrival_mark = machine.cpu, machine.arrival_mark
+        native.budget, native.depth = machine.budget, machine.depth
+        native.regions[STACK].count = machine.depth + 1
+        for ring in self.rings:
+            native.map[ring.number].used = ring.produced - ring.consumed
+        for number in range(RESERVED, MAPS):
+            region = machine.memory.regions[number]
+            if region.count or native.regions[number].count:
+                region.describe(native.regions[number])
+
+    def pull(self) -> None:
+        """From native code to the machine."""
+        machine, native = self.machine, self.native
+        skb, srh = machine.skb, machine.srh
+        skb.start, skb.end = native.start, native.end
+        skb.generation = native.regions[PACKET].first
+        skb.region.first, skb.region.base = skb.generation, skb.start
+        skb.region.limit = skb.end - skb.start
+        srh.there, srh.valid = bool(native.srh_there), bool(native.srh_valid)
+        srh.at, length = native.srh_at, native.srh_length
+        srh.length = length - (1 << 64) if length >> 63 else length
+        machine.routed, machine.link = bool(native.routed), self.links[native.link]
+        error = native.route_error
+        machine.route_error = error - (1 << 64) if error >> 63 else error
+        machine.random, machine.drawn = native.random, native.drawn
+        machine.budget, machine.depth = native.budget, native.depth
+        machine.stack.count = native.depth + 1
+        if native.records_used:
+            self.take_records()
+
+    def take_records(self) -> None:
+        """Put what native code has sent to ring buffers into them."""
+        at, used, machine = 0, self.native.records_used, self.machine
+        while at < used:
+            number = int.from_bytes(self.records[at : at + 4], "little")
+            size = int.from_bytes(self.records[at + 4 : at + 8], "little")
+            record = bytes(self.records[at + 8 : at + 8 + size])
+            ring = machine.map_list[number]
+            assert isinstance(ring, RingMap)
+            machine.emit(ring, record)
+            at += (8 + size + 7) & ~7
+        self.native.records_used = 0
