@@ -50,6 +50,7 @@ class Kind(IntEnum):
 
 # Those whose third word is a size in bytes; for the others it is a type.
 _SIZED = {Kind.INT, Kind.STRUCT, Kind.UNION, Kind.ENUM, Kind.DATASEC, Kind.FLOAT, Kind.ENUM64}
+_TAGS = {Kind.DECL_TAG, Kind.TYPE_TAG}
 _MODIFIERS = {Kind.TYPEDEF, Kind.VOLATILE, Kind.CONST, Kind.RESTRICT, Kind.TYPE_TAG}
 # What follows the three words: for each member, and once.
 _MEMBER = {
@@ -186,7 +187,8 @@ def _type(area: bytes, at: int, number: int, strings: Strings, left: int) -> tup
     if kind is Kind.ARRAY:
         element, _, elements = once
         refers, extra = element, 0
-    name = strings.at(name_at)
+    # Tags hold any text; all other names are of things that people declare.
+    name = strings.line(name_at) if kind in _TAGS else strings.at(name_at)
     size = third if sized else 0
     return Type(number, kind, name, size, refers, members, elements, extra, at), after
 
@@ -245,8 +247,8 @@ def fix_datasecs(data: bytes, layouts: Mapping[str, Layout]) -> bytes:
 
     LLVM leaves both to the linker, as relocations; there is no linker for BPF, and the kernel
     refuses zeros (btf_datasec_check_meta, kernel/bpf/btf.c: size not 0, variables ascending and
-    apart). Static variables already have their offset. Raises ObjectError for a section or
-    variable that the object does not have.
+    apart). Static variables already have their offset. Sections of what the kernel has stay as
+    they are. Raises ObjectError for a section or variable that the object does not have.
     """
     btf = parse_btf(data)
     start, _, _ = _header(data)
@@ -255,6 +257,8 @@ def fix_datasecs(data: bytes, layouts: Mapping[str, Layout]) -> bytes:
         if section.kind is not Kind.DATASEC:
             continue
         layout = layouts.get(section.name)
+        if layout is None and has_extern(btf, section):
+            continue
         if layout is None:
             raise ObjectError(
                 "describes a section that the object does not have", where=section.where
@@ -277,6 +281,13 @@ def fix_datasecs(data: bytes, layouts: Mapping[str, Layout]) -> bytes:
         for i, (offset, type_, size) in enumerate(rows):
             struct.pack_into("<III", fixed, at + 12 + 12 * i, type_, offset, size)
     return bytes(fixed)
+
+
+def has_extern(btf: Btf, section: Type) -> bool:
+    """Whether a DATASEC has functions or variables of the kernel's in it: `.ksyms`, `.kconfig`."""
+    return section.kind is Kind.DATASEC and any(
+        btf.types[member.type].extra == LINKAGE_EXTERN for member in section.members
+    )
 
 
 def _offset(btf: Btf, section: Type, member: Member, layout: Layout) -> int:

@@ -15,6 +15,7 @@ HEADER = "HBBIIIII"
 HEADER_SIZE = 24
 FUNC_INFO = "II"
 LINE_INFO = "IIII"
+CORE_RELO = "IIII"
 MAX_RECORDS = 1 << 18
 
 
@@ -36,7 +37,7 @@ class BtfExt:
 
     functions: dict[str, tuple[Record, ...]]
     lines: dict[str, tuple[Record, ...]]
-    core: bool  # there are CO-RE relocations
+    core: dict[str, tuple[int, ...]]  # bytes at which there are CO-RE relocations, ascending
 
 
 def parse_btf_ext(data: bytes, strings: Strings) -> BtfExt:
@@ -46,11 +47,14 @@ def parse_btf_ext(data: bytes, strings: Strings) -> BtfExt:
     )
     if magic != MAGIC or version != 1 or length < HEADER_SIZE:
         raise ObjectError("is not BTF version 1 in little-endian order", where=".BTF.ext header")
-    core = length >= HEADER_SIZE + 8 and unpack("II", data, HEADER_SIZE, ".BTF.ext header")[1] > 0
+    core: dict[str, tuple[Record, ...]] = {}
+    if length >= HEADER_SIZE + 8:
+        at, size = unpack("II", data, HEADER_SIZE, ".BTF.ext header")
+        core = _part(data, length + at, size, CORE_RELO, strings, ".BTF.ext core_relo")
     return BtfExt(
         _part(data, length + func_at, func_size, FUNC_INFO, strings, ".BTF.ext func_info"),
         _part(data, length + line_at, line_size, LINE_INFO, strings, ".BTF.ext line_info"),
-        core,
+        {name: tuple(record.offset for record in rows) for name, rows in core.items()},
     )
 
 

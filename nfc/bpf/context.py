@@ -68,6 +68,27 @@ SK_BUFF: Final = (
 SIZE: Final = 192
 
 
+# struct bpf_sock as programs see it of a socket that may be no full one: offset, bytes, whether
+# parts of it may be read (bpf_sock_common_is_valid_access, bpf_sock_is_valid_access)
+_SOCK: Final = (
+    ("bound_dev_if", 0, 4, False), ("family", 4, 4, True), ("src_ip4", 24, 4, True),
+    ("src_ip6", 28, 16, True), ("src_port", 44, 4, True), ("dst_ip4", 52, 4, True),
+    ("dst_ip6", 56, 16, True), ("state", 72, 4, True), ("rx_queue_mapping", 76, 4, True),
+)  # fmt: skip
+_DST_PORT: Final = 48  # 2 bytes; before 5.18 all of 4
+
+
+def sock_access(off: int, size: int) -> str:
+    """Why `size` bytes at `off` of a socket may not be read (empty: they may)."""
+    if off == _DST_PORT:
+        return "" if size == 4 else "bpf_sock->dst_port is accessed whole"
+    for name, at, total, narrow in _SOCK:
+        if at <= off < at + total:
+            inside = off % size == 0 and size <= 4 and (narrow or size == 4)
+            return "" if inside else f"bpf_sock->{name} is accessed by whole, aligned words"
+    return f"the check does not follow byte {off} of a socket"
+
+
 def field_at(off: int) -> Field | None:
     """The field that byte `off` belongs to."""
     return next((f for f in SK_BUFF if f.off <= off < f.off + f.size), None)

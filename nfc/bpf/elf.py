@@ -21,7 +21,7 @@ REL = "QQ"
 HEADER_SIZE, SECTION_SIZE, SYMBOL_SIZE, REL_SIZE = 64, 64, 24, 16
 
 IDENT = b"\x7fELF\x02\x01\x01"  # 64 bits, little endian, version 1
-ET_REL, EM_BPF = 1, 247
+ET_REL, EM_NONE, EM_BPF = 1, 0, 247
 
 SHT_NULL, SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOBITS, SHT_REL = 0, 1, 2, 3, 4, 8, 9
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
@@ -164,7 +164,8 @@ def read_elf(data: bytes) -> Elf:
     if data[: len(IDENT)] != IDENT:
         raise ObjectError("is not a 64-bit little-endian ELF file", where="ELF header")
     kind, machine, version, _, _, table, flags, _, _, _, entry, count, names = header
-    if (kind, machine, version) != (ET_REL, EM_BPF, 1):
+    # Compilers before LLVM 5 leave the machine open.
+    if (kind, version) != (ET_REL, 1) or machine not in (EM_BPF, EM_NONE):
         raise ObjectError(
             f"is not a BPF relocatable (type {kind}, machine {machine})",
             where="ELF header",

@@ -34,13 +34,19 @@ def read_file(path: Path) -> Object:
         raise ObjectError(error.message, where=str(path), hint=error.hint) from None
 
 
+def hook_of(section: str) -> str | None:
+    """The hook that a section names; libbpf before 1.0 took `lwt_xmit/name`, too."""
+    facts = HOOK_BY_SECTION.get(section.partition("/")[0])
+    return facts.name if facts else None
+
+
 def choose(obj: Object, function: str | None, hook: str | None) -> list[tuple[Program, str]]:
     """The programs whose hook is known, with it; or the one that is asked for. `hook`: that of
     programs whose section names none. Raises UsageError, ObjectError."""
     known = {
-        program.name: (program, HOOK_BY_SECTION[program.section].name)
+        program.name: (program, named)
         for program in obj.programs
-        if program.section in HOOK_BY_SECTION
+        if (named := hook_of(program.section)) is not None
     }
     if hook is not None:
         known |= {

@@ -14,7 +14,9 @@ from nfc.bpf.elf import (
     R_BPF_64_64,
     SHN_LORESERVE,
     SHN_UNDEF,
+    STB_GLOBAL,
     STT_FUNC,
+    STT_NOTYPE,
     Elf,
     Rel,
     Section,
@@ -37,10 +39,17 @@ class Targets:
 
 
 def find_functions(section: Section, symbols: Sequence[Symbol]) -> list[Symbol]:
-    """The function symbols of a section, ascending. Raises ObjectError if two overlap."""
+    """The function symbols of a section, ascending. Raises ObjectError if two overlap.
+
+    A section without any is one function, as old compilers leave it: that of the global symbol
+    at its start, or of the section's own name.
+    """
     found = sorted((s for s in symbols if s.type == STT_FUNC), key=lambda s: s.value)
     if not found:
-        raise ObjectError("has instructions but no function symbol", where=section.where)
+        starts = [s for s in symbols if s.type == STT_NOTYPE and not s.value and s.name]
+        named = [s.name for s in starts if s.binding == STB_GLOBAL]
+        name = named[0] if named else section.name
+        found = [Symbol(0, name, STT_FUNC, STB_GLOBAL, 0, section.index, 0, section.size)]
     end = 0
     for symbol in found:
         if symbol.value < end:
@@ -56,11 +65,11 @@ def find_functions(section: Section, symbols: Sequence[Symbol]) -> list[Symbol]:
 
 def relocate(
     elf: Elf, section: Section, functions: Sequence[Symbol], targets: Targets
-) -> tuple[bytes, dict[int, Relocation]]:
-    """The code of a section, and its relocations by byte in the section.
+) -> tuple[bytes, dict[int, Relocation], dict[int, str]]:
+    """The code of a section; its relocations, and why one leads nowhere, by byte in the section.
 
     Immediates of relocated ld_imm64 are zero in the code: what they said is in the relocation.
-    Raises ObjectError for a relocation of another kind, or to something that is not there.
+    Raises ObjectError for one that is not of an instruction, or does not fit it.
     """
     if section.size > MAX_SLOTS * SLOT:
         raise ObjectError(f"more than {MAX_SLOTS} instructions", where=section.where)
@@ -73,28 +82,35 @@ def relocate(
     begins = bytearray(section.size // SLOT + 1)  # 1 where an instruction begins
     begins[-1] = 1
     found: dict[int, Relocation] = {}
+    nowhere: dict[int, str] = {}
     for number, insn in decode(bytes(code), section.where):
         begins[number] = 1
         offset = number * SLOT
         if offset in wanted:
-            found[offset] = _resolve(
-                wanted[offset], insn, targets, f"{section.where}, byte {offset}"
-            )
+            where = f"{section.where}, byte {offset}"
+            resolved = _resolve(wanted[offset], insn, targets, where)
+            if isinstance(resolved, str):
+                nowhere[offset] = resolved
+            else:
+                found[offset] = resolved
             if insn.wide:
                 code[offset + 1] &= 0x0F  # the source says how to read the immediates
                 code[offset + 4 : offset + 8] = bytes(4)
                 code[offset + 12 : offset + 16] = bytes(4)
         elif insn.calls_local:  # LLVM resolves calls within a section itself
             place = offset + (insn.imm + 1) * SLOT
-            name = _function(targets, section.index, place, f"{section.where}, byte {offset}")
-            found[offset] = Relocation(offset, RelocationKind.CALL, name)
+            called = targets.functions.get((section.index, place))
+            if called is None:
+                nowhere[offset] = _no_target(section.index, place)
+            else:
+                found[offset] = Relocation(offset, RelocationKind.CALL, called)
     for offset in wanted:
         if not begins[offset // SLOT]:
             raise _misplaced(section, offset)
     for symbol in functions:
         if not (begins[symbol.value // SLOT] and begins[(symbol.value + symbol.size) // SLOT]):
             raise ObjectError("begins or ends inside an instruction", where=symbol.where)
-    return bytes(code), found
+    return bytes(code), found, nowhere
 
 
 def _misplaced(section: Section, offset: int) -> ObjectError:
@@ -104,36 +120,38 @@ def _misplaced(section: Section, offset: int) -> ObjectError:
     )
 
 
-def _resolve(rel: Rel, insn: Instruction, targets: Targets, where: str) -> Relocation:
+def _resolve(rel: Rel, insn: Instruction, targets: Targets, where: str) -> Relocation | str:
+    """What a relocation means, or why that is not known here."""
     symbol = rel.symbol
-    if not SHN_UNDEF < symbol.section < SHN_LORESERVE:
-        raise ObjectError(
-            f"'{symbol.name}' is not defined in this object",
-            where=where,
-            hint="kernel functions and extern variables are not supported",
-        )
-    if rel.type == R_BPF_64_32 and insn.calls_local:
-        place = symbol.value + (insn.imm + 1) * SLOT
-        name = _function(targets, symbol.section, place, where)
-        return Relocation(rel.offset, RelocationKind.CALL, name)
-    if rel.type != R_BPF_64_64 or not insn.wide:
+    if not symbol.index:
+        raise ObjectError("refers to no symbol", where=where)
+    if not (insn.calls_local if rel.type == R_BPF_64_32 else rel.type == R_BPF_64_64 and insn.wide):
         raise ObjectError(f"type {rel.type} does not fit '{insn}'", where=where)
+    if not SHN_UNDEF < symbol.section < SHN_LORESERVE:
+        return (
+            f"'{symbol.name}' is not defined in this object; kernel functions (kfuncs) and extern "
+            "variables are not followed"
+        )
+    if rel.type == R_BPF_64_32:
+        place = symbol.value + (insn.imm + 1) * SLOT
+        called = targets.functions.get((symbol.section, place))
+        if called is None:
+            return _no_target(symbol.section, place)
+        return Relocation(rel.offset, RelocationKind.CALL, called)
     place = symbol.value + insn.imm64
     if symbol.section in targets.data:
         if place >= 1 << 32:
-            raise ObjectError(f"byte {place} is outside '{symbol.name}'", where=where)
+            return f"byte {place} is outside '{symbol.name}'"
         name = targets.data[symbol.section]
         return Relocation(rel.offset, RelocationKind.DATA, name, place)
     if (symbol.section, place) in targets.maps:
         name = targets.maps[symbol.section, place]
         return Relocation(rel.offset, RelocationKind.MAP, name)
-    name = _function(targets, symbol.section, place, where)
-    return Relocation(rel.offset, RelocationKind.FUNC, name)
+    function = targets.functions.get((symbol.section, place))
+    if function is None:
+        return _no_target(symbol.section, place)
+    return Relocation(rel.offset, RelocationKind.FUNC, function)
 
 
-def _function(targets: Targets, section: int, place: int, where: str) -> str:
-    if (section, place) not in targets.functions:
-        raise ObjectError(
-            f"no function, map or data at byte {place} of section number {section}", where=where
-        )
-    return targets.functions[section, place]
+def _no_target(section: int, place: int) -> str:
+    return f"no function, map or data at byte {place} of section number {section}"

@@ -42,6 +42,8 @@ def link(obj: Object, name: str) -> Program:
     size = 0
     calls: list[_Call] = []
     for program in order:  # grows while it is walked
+        if program.obstacle:
+            raise ObjectError(program.obstacle, where=f"function {program.name}")
         starts[program.name] = size
         for relocation in program.relocations:
             if relocation.kind not in (RelocationKind.CALL, RelocationKind.FUNC):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
+from dataclasses import replace
 
 from nfc.bpf.btf import Btf, Kind, Member, Type
-from nfc.bpf.elf import STT_OBJECT, Elf, Section, Symbol
+from nfc.bpf.elf import STB_GLOBAL, STT_NOTYPE, STT_OBJECT, Elf, Section, Symbol
 from nfc.bpf.object import MapDef
 from nfc.bpf.raw import unpack
 from nfc.errors import ObjectError
 
 BTF_SECTION, LEGACY_SECTION = ".maps", "maps"
+MAPS_OF_MAPS = (12, 13)  # BPF_MAP_TYPE_ARRAY_OF_MAPS, BPF_MAP_TYPE_HASH_OF_MAPS
 LEGACY_SIZE = 20  # bytes: type, key_size, value_size, max_entries, map_flags
 
 # The members by which libbpf describes a map (tools/lib/bpf/libbpf.c, parse_btf_map_def) whose
@@ -23,6 +26,7 @@ _NUMBERS = {
     "value_size": "value_size",
     "pinning": "pinning",
 }
+_IGNORED = ("numa_node", "map_extra")  # they say nothing that the verifier asks about
 _TYPES = {"key": ("key_size", "key_type_id"), "value": ("value_size", "value_type_id")}
 
 
@@ -37,11 +41,11 @@ def read_maps(
     for section in elf.sections:
         if section.name not in (BTF_SECTION, LEGACY_SECTION) or not section.size:
             continue
-        here = [s for s in symbols.get(section.index, ()) if s.type == STT_OBJECT]
-        if elf.relocations(section):
-            raise ObjectError("maps with initial values are not supported", where=section.where)
+        all_here = symbols.get(section.index, [])
+        here = [s for s in all_here if s.type == STT_OBJECT] or _without_type(section, all_here)
+        elf.relocations(section)  # initial values: programs and maps that a loader puts in
         if section.name == LEGACY_SECTION:
-            maps = [(s, _legacy(elf.content(section), s)) for s in here]
+            maps = _legacy(elf.content(section), here)
         else:
             maps = _by_btf(btf, section, here)
         for symbol, definition in maps:
@@ -54,21 +58,44 @@ def read_maps(
     return found
 
 
-def _legacy(content: bytes, symbol: Symbol) -> MapDef:
-    if symbol.size < LEGACY_SIZE:
-        raise ObjectError(f"a map needs {LEGACY_SIZE} bytes, not {symbol.size}", where=symbol.where)
-    end = symbol.value + symbol.size
-    rest = content[symbol.value + LEGACY_SIZE : end]
-    # iproute2's struct bpf_elf_map goes on with an id and where to pin it, which say nothing of
-    # the map itself; then with the map in it (include/bpf_elf.h).
-    if rest[8:].strip(b"\0") or (len(rest) % 4 and rest.strip(b"\0")):
-        raise ObjectError(
-            "describes a map of maps, or something else that nfc does not know",
-            where=symbol.where,
-            hint="declare it with BTF, in section .maps",
-        )
-    number, key, value, entries, flags = unpack("IIIII", content, symbol.value, symbol.where)
-    return MapDef(symbol.name, number, key, value, entries, flags)
+def _without_type(section: Section, symbols: Sequence[Symbol]) -> list[Symbol]:
+    """Symbols as old compilers leave them, without type and size: each goes to the next."""
+    found = sorted(
+        (s for s in symbols if s.type == STT_NOTYPE and s.binding == STB_GLOBAL and s.name),
+        key=lambda s: s.value,
+    )
+    ends = [s.value for s in found[1:]] + [section.size]
+    return [replace(s, size=ends[n] - s.value) for n, s in enumerate(found)]
+
+
+def _legacy(content: bytes, symbols: Sequence[Symbol]) -> list[tuple[Symbol, MapDef]]:
+    """Maps as five numbers; iproute2's struct bpf_elf_map (include/bpf_elf.h) goes on with an id
+    and where to pin it, and for maps of maps with the id of one that is like those in it."""
+    found = []
+    by_id: dict[int, MapDef] = {}
+    inner: list[int] = []
+    for symbol in symbols:
+        if symbol.size < LEGACY_SIZE:
+            raise ObjectError(
+                f"a map needs {LEGACY_SIZE} bytes, not {symbol.size}", where=symbol.where
+            )
+        number, key, value, entries, flags = unpack("IIIII", content, symbol.value, symbol.where)
+        definition = MapDef(symbol.name, number, key, value, entries, flags)
+        rest = content[symbol.value + LEGACY_SIZE : symbol.value + symbol.size]
+        if rest[16:].strip(b"\0") or (len(rest) % 4 and rest.strip(b"\0")):
+            raise ObjectError(
+                "says something of a map that nfc does not know",
+                where=symbol.where,
+                hint="declare it with BTF, in section .maps",
+            )
+        words = struct.unpack("<4I", rest[:16].ljust(16, b"\0"))
+        by_id.setdefault(words[0], definition)
+        inner.append(words[2])
+        found.append((symbol, definition))
+    return [
+        (symbol, replace(map_, inner=by_id.get(of)) if map_.type in MAPS_OF_MAPS and of else map_)
+        for (symbol, map_), of in zip(found, inner, strict=True)
+    ]
 
 
 def _by_btf(
@@ -90,11 +117,15 @@ def _by_btf(
 
 
 def _definition(btf: Btf, variable: Type) -> MapDef:
-    where = f"map {variable.name}"
-    declared = btf.resolve(variable.type)
+    return _declared(btf, variable.name, variable.type, f"map {variable.name}", nested=False)
+
+
+def _declared(btf: Btf, name: str, number: int, where: str, *, nested: bool) -> MapDef:
+    declared = btf.resolve(number)
     if declared.kind is not Kind.STRUCT:
         raise ObjectError("is not declared as a struct", where=where)
     values: dict[str, int] = {}
+    inner: MapDef | None = None
 
     def put(name: str, value: int) -> None:
         if values.setdefault(name, value) != value:
@@ -108,15 +139,18 @@ def _definition(btf: Btf, variable: Type) -> MapDef:
             target = _pointed(btf, member, where)
             put(size_name, btf.size(target))
             put(id_name, target)
-        else:
+        elif member.name == "values" and not nested:
+            values.setdefault("value_size", 4)
+            inner = _held(btf, member, name, where)
+        elif member.name not in _IGNORED:
             raise ObjectError(f"has '{member.name}', which is not supported", where=where)
     if "type" not in values:
         raise ObjectError("has no type", where=where)
-    for name, value in values.items():
+    for what, value in values.items():
         if value >= 1 << 32:
-            raise ObjectError(f"{name} is {value}", where=where)
+            raise ObjectError(f"{what} is {value}", where=where)
     return MapDef(
-        variable.name,
+        name,
         values["type"],
         values.get("key_size", 0),
         values.get("value_size", 0),
@@ -125,7 +159,21 @@ def _definition(btf: Btf, variable: Type) -> MapDef:
         values.get("key_type_id", 0),
         values.get("value_type_id", 0),
         values.get("pinning", 0),
+        inner,
     )
+
+
+def _held(btf: Btf, member: Member, name: str, where: str) -> MapDef | None:
+    """What a map of maps holds, by `values`: an array of pointers to a map. An array of programs
+    has it too, with pointers to functions; that says nothing of the map."""
+    array = btf.resolve(member.type)
+    if array.kind is Kind.ARRAY:
+        pointer = btf.resolve(array.type)
+        if pointer.kind is Kind.PTR:
+            if btf.resolve(pointer.type).kind is not Kind.STRUCT:
+                return None
+            return _declared(btf, f"{name}.inner", pointer.type, f"{where}, values", nested=True)
+    raise ObjectError("'values' is no array of pointers", where=where)
 
 
 def _pointed(btf: Btf, member: Member, where: str) -> int:

@@ -69,7 +69,8 @@ def fault(definition: MapDef) -> str:
     """What BPF_MAP_CREATE would refuse in a map's sizes and flags; empty: nothing.
 
     The alloc_check functions of kernel/bpf/: arraymap.c, hashtab.c, lpm_trie.c, ringbuf.c,
-    queue_stack_maps.c. A perf_event_array may have 0 entries: loaders put the number of CPUs.
+    queue_stack_maps.c, bpf_local_storage.c. A perf_event_array may have 0 entries: loaders put
+    the number of CPUs.
     """
     name = MAP_TYPES[definition.type].name if definition.type in MAP_TYPES else ""
     key, value, entries = definition.key_size, definition.value_size, definition.max_entries
@@ -97,6 +98,12 @@ def fault(definition: MapDef) -> str:
             return f"its size is {entries} bytes; it has to be a power of 2, and whole pages"
     elif value == 0:
         return "its values have 0 bytes"
+    if name in ("sk_storage", "inode_storage", "task_storage", "cgrp_storage"):
+        if entries:
+            return f"it has {entries} entries; what it stores lies with what it is about"
+        if key != 4 or not definition.flags & NO_PREALLOC or not definition.key_type_id:
+            return "its key has to be an int, described by BTF, with the flag BPF_F_NO_PREALLOC"
+        return ""
     if entries == 0 and name != "perf_event_array":
         return "it has 0 entries"
     return ""

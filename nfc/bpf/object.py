@@ -65,6 +65,7 @@ class Program:
     # The raw 16-byte bpf_line_info records that `line_info` was decoded from, with insn_off
     # already rebased to this program and in bytes / 8 as the kernel wants them.
     raw_line_info: bytes = b""
+    obstacle: str = ""  # why it cannot be linked: it needs what only a loader on the spot knows
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class MapDef:
     key_type_id: int = 0  # BTF ids, 0: unknown
     value_type_id: int = 0
     pinning: int = 0  # LIBBPF_PIN_*, 0: none
+    inner: MapDef | None = None  # of a map of maps: what the maps in it look like
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,15 @@ class DataSection:
 @dataclass(frozen=True)
 class Object:
     """A whole object. `btf` is the raw `.BTF` section, fit for BPF_BTF_LOAD (DATASEC sizes and
-    variable offsets filled in), or empty."""
+    variable offsets filled in), or empty; `extern` says that it names functions or variables of
+    the kernel, with which no kernel takes it."""
 
     programs: tuple[Program, ...]
     maps: tuple[MapDef, ...] = ()
     data: tuple[DataSection, ...] = ()
     license: str = ""
     btf: bytes = b""
+    extern: bool = False
 
     def program(self, name: str) -> Program:
         """The program called `name`. Raises KeyError with the names that exist."""

@@ -23,6 +23,7 @@ SIZE, SIZE_ZERO = "size", "size0"  # of the argument before it; size0 may be 0
 BYTES = "bytes"  # how many to reserve: must be known
 RESERVED = "reserved"  # what bpf_ringbuf_reserve gave
 FUNC = "func"  # a function of the program, which the helper calls
+TEXT = "text"  # a string that ends, in read-only data
 STACK_NULL = "stack?"  # a pointer to the stack, or null
 
 NUMBER, NOTHING, VALUE_NULL, MEM_OR_NULL = "number", "nothing", "value?", "mem?"
@@ -69,6 +70,7 @@ PROTOTYPES: Final = {
     17: _p("ctx"),
     20: _p("ctx mem-out size any"),
     21: _p("ctx mem size any"),
+    22: _p("map any"),
     23: _p("any any"),
     24: _p("ctx"),
     25: _p("ctx map any mem size0", NUMBER, "gpl"),
@@ -86,6 +88,7 @@ PROTOTYPES: Final = {
     41: _p("ctx"),
     42: _p(""),
     43: _p("ctx any any", NUMBER, "moves"),
+    55: _p("map any mem-out size"),
     73: _p("ctx any mem size", NUMBER, "moves"),
     74: _p("ctx any mem size", NUMBER, "moves"),
     75: _p("ctx any any", NUMBER, "moves"),
@@ -100,7 +103,10 @@ PROTOTYPES: Final = {
     113: _p("mem-out size0 any", NUMBER, "gpl"),
     114: _p("mem-out size0 any", NUMBER, "gpl"),
     115: _p("mem-out size0 any", NUMBER, "gpl"),
+    109: _p("any"),
+    117: _p("any"),
     118: _p(""),
+    120: _p("any any mem-out size"),
     123: _p("any"),
     125: _p(""),
     130: _p("map mem size0 any"),
@@ -112,6 +118,7 @@ PROTOTYPES: Final = {
     160: _p(""),
     164: _p("map func stack? any"),
     177: _p("mem size mem? size0", NUMBER, "gpl"),
+    182: _p("mem size text"),
     181: _p("any func stack? any"),
     195: _p("map key any", VALUE_NULL, "packet"),
     208: _p(""),

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from nfc.bpf.btf import Btf, Layout, fix_datasecs, parse_btf
+from nfc.bpf.btf import Btf, Layout, fix_datasecs, has_extern, parse_btf
 from nfc.bpf.btfext import BtfExt, Record, parse_btf_ext
 from nfc.bpf.elf import (
     SHT_NOBITS,
@@ -38,7 +38,11 @@ from nfc.errors import ObjectError
 
 DATA_SECTIONS = (".data", ".rodata", ".bss")
 MAX_DATA = 16 << 20  # bytes of all data sections together; .bss can claim any size
-NO_EXT = BtfExt({}, {}, False)
+NO_EXT = BtfExt({}, {}, {})
+CORE = (
+    "needs CO-RE relocations: a loader fills in what the types of the kernel at hand say, "
+    "which is not known before"
+)
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,6 @@ def read_object(data: bytes) -> Object:
     btf = parse_btf(raw) if raw else None
     raw_ext = _content(elf, ".BTF.ext")
     ext = parse_btf_ext(raw_ext, btf.strings) if btf and raw_ext else NO_EXT
-    if ext.core:
-        raise ObjectError("CO-RE relocations are not supported", where=".BTF.ext")
     parts = _Parts(elf, symbols, btf, ext)
     maps = read_maps(elf, btf, symbols)
     return Object(
@@ -76,6 +78,7 @@ def read_object(data: bytes) -> Object:
         _data(elf),
         _license(elf),
         fix_datasecs(raw, layouts(elf)) if raw else b"",
+        btf is not None and any(has_extern(btf, section) for section in btf.types),
     )
 
 
@@ -122,8 +125,7 @@ def _data(elf: Elf) -> tuple[DataSection, ...]:
         left -= section.size
         if left < 0:
             raise ObjectError(f"more than {MAX_DATA} bytes of data", where=section.where)
-        if elf.relocations(section):
-            raise ObjectError("addresses in data are not supported", where=section.where)
+        elf.relocations(section)  # addresses in data: libbpf leaves them as they are, too
         empty = section.type == SHT_NOBITS
         content = bytes(section.size) if empty else elf.content(section)
         readonly = section.name.startswith(".rodata")
@@ -151,8 +153,19 @@ def _programs(parts: _Parts, maps: dict[tuple[int, int], str]) -> tuple[Program,
         raise ObjectError(f"two functions are called '{twice[0]}', or one has no name")
     programs: list[Program] = []
     for index, found in functions.items():
-        code, relocations = relocate(elf, elf.sections[index], found, targets)
-        programs += [_program(parts, symbol, code, relocations) for symbol in found]
+        section = elf.sections[index]
+        code, relocations, nowhere = relocate(elf, section, found, targets)
+        obstacles = dict.fromkeys(parts.ext.core.get(section.name, ()), CORE) | nowhere
+        places = sorted(obstacles)
+        for symbol in found:
+            program = _program(parts, symbol, code, relocations)
+            first = bisect_left(places, symbol.value)
+            if first < len(places) and places[first] < symbol.value + symbol.size:
+                at = places[first]
+                program = replace(
+                    program, obstacle=f"instruction {(at - symbol.value) // SLOT}: {obstacles[at]}"
+                )
+            programs.append(program)
     return tuple(programs)
 
 

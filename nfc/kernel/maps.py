@@ -138,6 +138,11 @@ class Map:
             entries = possible_cpus()
         what = f"create map {definition.name}"
         base = _pack_sizes(definition, entries, what)
+        if definition.inner is not None:  # the maps in it are to look like this one
+            with Map.create(definition.inner, btf=btf) as like:
+                inner = struct.pack("=I", like.fd.fileno())
+                base = base[:20] + inner + base[24:]
+                return Map.of(Fd(syscall.bpf(syscall.MAP_CREATE, base, what)))
         typed = btf is not None and definition.key_type_id and definition.value_type_id
         if btf is not None and typed:
             ids = (btf.fileno(), definition.key_type_id, definition.value_type_id)

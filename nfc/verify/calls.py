@@ -179,6 +179,16 @@ class _Arguments:
         assert isinstance(reg.about, int)
         self.function = reg.about
 
+    def _text(self, n: int, reg: Reg, kind: str) -> None:
+        """A string (check_reg_const_str)."""
+        of = reg.about
+        content = of.content if reg.kind == VALUE and isinstance(of, Map) else None
+        if content is None or reg.number.mask:
+            raise self._wrong(n, "not text in read-only data", "make it a static const char[]")
+        at = reg.off + reg.number.smin
+        if not 0 <= at < len(content) or 0 not in content[at:]:
+            raise self._wrong(n, "text that does not end")
+
     def _stack_or_null(self, n: int, reg: Reg, kind: str) -> None:
         if is_zero(reg):
             mark_precise(reg)
@@ -191,6 +201,7 @@ _CHECKS: Final = {
     p.VALUE_OUT: "_sized_by_map", p.MEM: "_memory", p.MEM_NULL: "_memory", p.MEM_OUT: "_memory",
     p.LONG_OUT: "_long", p.SIZE: "_size", p.SIZE_ZERO: "_size", p.BYTES: "_bytes",
     p.RESERVED: "_reserved", p.FUNC: "_function", p.STACK_NULL: "_stack_or_null",
+    p.TEXT: "_text",
 }  # fmt: skip
 
 
@@ -205,7 +216,7 @@ def _result(m: Machine, i: Insn, prototype: Prototype, arguments: _Arguments) ->
     if number == TAIL_CALL:
         require_nothing_reserved(m)
         if m.frame.depth:
-            raise Refused("the check does not follow tail calls but in the main function")
+            _require_tail_call_from_here(m)
     if number in (LOOP, FOR_EACH):
         _callback(m, i, arguments)
     regs = m.regs
@@ -213,7 +224,32 @@ def _result(m: Machine, i: Insn, prototype: Prototype, arguments: _Arguments) ->
     regs[0] = _returned(m, prototype, arguments)
     if prototype.moves:
         forget_packet(state, unknown)
+    if number == TAIL_CALL and m.frame.depth:
+        _returns_instead(m, i)
     return i.next
+
+
+def _require_tail_call_from_here(m: Machine) -> None:
+    """Raises Refused where a function other than the main one may not do a tail call."""
+    function = m.code.functions[m.frame.function]
+    if not m.rules.tail_calls_in_functions:
+        raise Refused("tail calls and calls of functions together came with kernel 5.10")
+    if m.frame.callback:
+        raise Refused("the check does not follow tail calls in callbacks")
+    if not function.returns_number:
+        raise Refused(
+            "a tail call in a function that does not return an int, or without type information",
+            "compile with -g, and let the function return int",
+        )
+    m.tail_calls = True
+
+
+def _returns_instead(m: Machine, i: Insn) -> None:
+    """The other program, in the place of this function, returns to the caller with any number."""
+    other = m.push_to(m.code.at(m.frame.callsite).next, i)
+    other.frames.pop()
+    other.frames[-1].regs[0] = unknown()
+    forget_packet(other, unknown)
 
 
 _CLEARED: Final = [NOTHING] * 6

@@ -12,7 +12,7 @@ from nfc.bpf.files import choose, is_elf, read_file
 from nfc.bpf.link import link
 from nfc.bpf.object import Object, Program
 from nfc.bpf.version import KernelVersion
-from nfc.errors import KernelError, PrivilegeError, UsageError
+from nfc.errors import KernelError, ObjectError, PrivilegeError, UsageError
 from nfc.verify.interpret import Verdict, judge_linked
 from nfc.verify.report import DryRun, Report, Violation, path_text, violation_at
 from nfc.verify.structure import inspect
@@ -107,7 +107,13 @@ def check_object(obj: Object, name: str, hook: str, kernel: str) -> Report:
 
 
 def _report(obj: Object, program: Program, hook: str, version: KernelVersion) -> Report:
-    return check_linked(obj, link(obj, program.name), hook, version)
+    try:
+        linked = link(obj, program.name)
+    except ObjectError as error:
+        violation = Violation(error.message, advice=error.hint or "")
+        size = len(program.code) // 8
+        return Report(program.name, hook, str(version), size, 0, (), (violation,))
+    return check_linked(obj, linked, hook, version)
 
 
 def check_linked(obj: Object, program: Program, hook: str, version: KernelVersion) -> Report:
@@ -145,7 +151,12 @@ def _check(
     obj: Object, program: Program, hook: str, version: KernelVersion, *, load: bool
 ) -> Report:
     report = _report(obj, program, hook, version)
-    return replace(report, dry_run=dry_run(obj, program, hook)) if load else report
+    if not load:
+        return report
+    try:
+        return replace(report, dry_run=dry_run(obj, program, hook))
+    except ObjectError as error:  # it cannot be put together: `report` says so
+        return replace(report, dry_run=DryRun(os.uname().release, None, 0, error.message))
 
 
 def explain_log(path: Path, kernel: str, function: str | None, log: str) -> str:
@@ -188,6 +199,8 @@ def dry_run(obj: Object, program: Program, hook: str) -> DryRun:
     from nfc.kernel.verifier_log import explain, parse
 
     release = os.uname().release
+    if obj.extern:
+        return DryRun(release, None, 0, "the object uses functions or variables of the kernel")
     try:
         with load(obj, program.name, hook=hook, log=1) as loaded:
             stats = parse(loaded.log).stats

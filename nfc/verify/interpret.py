@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from nfc.bpf.facts import HOOKS, STACK_SIZE
 from nfc.bpf.isa import CALL, SRC_FUNC
 from nfc.bpf.link import link
+from nfc.bpf.maps import MAPS_OF_MAPS
 from nfc.bpf.object import DataSection, MapDef, Object, Program, RelocationKind
 from nfc.bpf.version import KernelVersion
 from nfc.verify import scalar
@@ -17,13 +18,15 @@ from nfc.verify.memory import RDONLY_PROG, WRONLY_PROG
 from nfc.verify.program import Code, Malformed, prepare
 from nfc.verify.refusal import Refused
 from nfc.verify.rules import Rules, rules_of
-from nfc.verify.signatures import Signature, global_functions
+from nfc.verify.signatures import global_functions, returning_numbers
 from nfc.verify.steps import step_of
 from nfc.verify.values import NOT_INIT, Map
 
 _NONE = Effort(0, 0)
 _ONE_AT_A_TIME = threading.Lock()  # what is known of numbers is remembered for all
 ARRAY = 2  # BPF_MAP_TYPE_ARRAY
+# Of the callers of a function with a tail call (check_max_stack_depth); taken of the whole here
+MAX_STACK_BEFORE_TAIL_CALL = 256
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,12 @@ def judge_linked(obj: Object, program: Program, hook: str, version: KernelVersio
 
 def _judge(obj: Object, program: Program, hook: str, version: KernelVersion) -> Verdict:
     rules = rules_of(version)
-    scalar.begin(rules.deduced_halves)
+    scalar.begin(rules.deduced_halves, rules.overlapping_ranges)
     try:
-        code = prepare(program, step_of, _signatures(obj, program, rules))
+        types = [info.type_id for info in program.func_info] if len(program.func_info) > 1 else []
+        signatures = global_functions(obj.btf, types) if types and rules.global_functions else {}
+        numbers = returning_numbers(obj.btf, types) if types else frozenset()
+        code = prepare(program, step_of, signatures, numbers)
         machine = Machine(code, HOOKS[hook], rules, _maps(obj, program), obj.license)
     except Malformed as refused:
         return Verdict(program, refused.message, refused.advice, refused.slot)
@@ -86,13 +92,9 @@ def _judge(obj: Object, program: Program, hook: str, version: KernelVersion) -> 
         message = "calls nest deeper than 8 functions"
     elif stack > STACK_SIZE:
         message = f"{stack} bytes of stack with all functions that are called; there are 512"
+    elif machine.tail_calls and stack >= MAX_STACK_BEFORE_TAIL_CALL:
+        message = f"tail calls in functions, and {stack} bytes of stack: fewer than 256 are allowed"
     return Verdict(program, message, slot=at if message else None, effort=effort, stack=stack)
-
-
-def _signatures(obj: Object, program: Program, rules: Rules) -> dict[int, Signature]:
-    if len(program.func_info) < 2 or not rules.global_functions:
-        return {}
-    return global_functions(obj.btf, (info.type_id for info in program.func_info))
 
 
 def _refused(program: Program, machine: Machine, refused: Refused) -> Verdict:
@@ -137,10 +139,15 @@ def _maps(obj: Object, program: Program) -> dict[int, tuple[Map, int | None]]:
 
 
 def _map(definition: MapDef) -> Map:
+    holds_maps = definition.type in MAPS_OF_MAPS
     return Map(
         definition,
         writable=not definition.flags & RDONLY_PROG,
         readable=not definition.flags & WRONLY_PROG,
+        obstacle="it holds maps, and does not say which"
+        if holds_maps and not definition.inner
+        else "",
+        inner=_map(definition.inner) if holds_maps and definition.inner else None,
     )
 
 

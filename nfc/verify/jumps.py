@@ -17,6 +17,7 @@ from nfc.verify.state import Slot, State
 from nfc.verify.values import (
     AT_END,
     BEYOND_END,
+    MAP,
     NEVER_NULL,
     NULLABLE,
     PACKET,
@@ -24,6 +25,8 @@ from nfc.verify.values import (
     SCALAR,
     STACK,
     VALUE,
+    VALUE_OR_NULL,
+    Map,
     Reg,
     mark_precise,
     number,
@@ -111,11 +114,10 @@ def _both_ways(
     other = m.push(i)
     for state, (x, y) in ((m.state, fails), (other, holds)):
         regs = state.frames[-1].regs
-        for register, old, new in ((i.dst, a, x), (i.src, b, y)):
-            if register == i.src and i.value is not None:
-                continue
-            if new is not old.number:
-                regs[register] = Reg(SCALAR, new, 0, old.id, old.about, 0, (a, b))
+        if x is not a.number:
+            regs[i.dst] = Reg(SCALAR, x, 0, a.id, a.about, 0, (a, b))
+        if i.value is None and y is not b.number:
+            regs[i.src] = Reg(SCALAR, y, 0, b.id, b.about, 0, (a, b))
         if i.value is None and b.id:
             tie(state, i.src, b.id)
         if a.id:
@@ -204,9 +206,18 @@ def _null(state: State, pointer: Reg, is_null: bool) -> None:
             return reg
         if is_null:
             return number(ZERO)
-        return Reg(NULLABLE[reg.kind], reg.number, reg.off, 0, reg.about, reg.ref)
+        return not_null(reg)
 
     _everywhere(state, change)
+
+
+def not_null(reg: Reg, id_: int = 0) -> Reg:
+    """A pointer that may be null, where it is not (mark_ptr_not_null_reg); what a map of maps
+    holds is a map."""
+    about = reg.about
+    if reg.kind == VALUE_OR_NULL and isinstance(about, Map) and about.inner is not None:
+        return Reg(MAP, reg.number, reg.off, id_ or reg.id, about.inner)
+    return Reg(NULLABLE[reg.kind], reg.number, reg.off, id_, about, reg.ref)
 
 
 def _equal_to_pointer(m: Machine, i: Insn, a: Reg, b: Reg, equal: State) -> None:
@@ -214,8 +225,7 @@ def _equal_to_pointer(m: Machine, i: Insn, a: Reg, b: Reg, equal: State) -> None
     regs = equal.frames[-1].regs
     for register, one, two in ((i.src, b, a), (i.dst, a, b)):
         if one.kind in NULLABLE and two.kind in NEVER_NULL:
-            kind = NULLABLE[one.kind]
-            regs[register] = Reg(kind, one.number, one.off, one.id, one.about, one.ref)
+            regs[register] = not_null(one, one.id)
 
 
 def _packet_end(m: Machine, i: Insn, a: Reg, b: Reg, other: State) -> None:

@@ -66,8 +66,9 @@ class Machine:
         self.processed = 0
         self.states = 0
         self.depths = [0] * len(code.functions)
-        self.touched: dict[int, bool] = {}  # by slot: it accesses the context
+        self.touched: dict[int, int] = {}  # by slot: it accesses the context, a socket, or neither
         self.called: list[Function] = []
+        self.tail_calls = False  # in functions other than the main one
         self._ids = 0
         self._pending: list[State] = []
         self._kept: dict[int, list[Checkpoint]] = {}

@@ -19,6 +19,7 @@ from nfc.verify.values import (
     PACKET,
     PACKET_END,
     SCALAR,
+    SOCK,
     SOCK_OR_NULL,
     STACK,
     VALUE,
@@ -38,10 +39,10 @@ CMPXCHG: Final = 0xF1
 def _same_use(m: Machine, i: Insn, pointer: Reg) -> None:
     """An access to the context is rewritten by the kernel, so the instruction cannot be one to
     other memory on another path (save_aux_ptr_type)."""
-    context_ = pointer.kind == CTX
-    if m.touched.setdefault(i.slot, context_) != context_:
+    kind = pointer.kind if pointer.kind in (CTX, SOCK) else 0
+    if m.touched.setdefault(i.slot, kind) != kind:
         raise Refused(
-            "this accesses the context on one path and other memory on another",
+            "this accesses the context, or a socket, on one path and other memory on another",
             "the compiler merged two accesses: make them different, e.g. by a barrier between",
         )
 
@@ -63,6 +64,11 @@ def step_store(m: Machine, i: Insn) -> int:
     else:
         value, is_constant = Reg(SCALAR, constant(i.imm)), True
     pointer = m.operand(i.dst)
+    if pointer.kind == STACK and not is_constant and m.rules.unbounded_spills:
+        # What is spilled whole stays tied to its register (assign_scalar_id_before_mov).
+        aligned = not pointer.number.mask and not (pointer.off + pointer.number.smin + i.off) % 8
+        if aligned and value.kind == SCALAR and value.number.umax < 1 << i.size * 8:
+            m.regs[i.src] = value = m.with_id(value)
     store(m, pointer, i.dst, i.off, i.size, value, is_constant)
     _same_use(m, i, pointer)
     return i.next
@@ -78,7 +84,7 @@ def step_atomic(m: Machine, i: Insn) -> int:
         raise Refused(f"{NAMES[pointer.kind]} takes no atomic operations", registers=(i.dst,))
     if i.imm & 1 and (i.src if i.imm != CMPXCHG else 0) == 10:
         raise Refused("r10, the frame pointer, cannot be changed")
-    found = load(m, pointer, i.dst, i.off, i.size, False, aligned=True, leaks=True)
+    found = load(m, pointer, i.dst, i.off, i.size, False, aligned=True)
     if i.imm & 1:
         m.regs[0 if i.imm == CMPXCHG else i.src] = found
         pointer = m.operand(i.dst)
@@ -95,22 +101,22 @@ def load(
     signed: bool,
     *,
     aligned: bool = False,
-    leaks: bool = False,
 ) -> Reg:
-    """The value that is read. `leaks`: it is not allowed to be a pointer. Raises Refused."""
+    """The value that is read. Raises Refused."""
     kind = pointer.kind
     if kind == STACK:
         _aligned(pointer, off, size)
         found = stack.read(m, pointer, pointer.off + off, size)
-        if leaks and found.kind != SCALAR:
-            raise Refused("an atomic operation on a pointer in the stack")
         return stack.fill(found, size, signed)
     if aligned:
         _aligned(pointer, off, size)
     if kind == PACKET:
         packet(pointer, register, pointer.off + off, size)
     elif kind == CTX:
-        return stack.fill(_context(m, pointer, register, off, size, write=False), size, signed)
+        found = _context(m, pointer, register, off, size, write=False)
+        if signed and found.kind != SCALAR:
+            raise Refused("a pointer is read from the context as a signed number", "", (register,))
+        return stack.fill(found, size, signed)
     elif kind == VALUE:
         found_ = value(pointer, register, pointer.off + off, size, write=False)
         if found_ is not None:
@@ -122,6 +128,9 @@ def load(
     elif kind == MAP_KEY:
         assert isinstance(pointer.about, Map)
         region(pointer, register, pointer.off + off, size, pointer.about.definition.key_size)
+    elif kind == SOCK and pointer.number is ZERO:
+        if why := context.sock_access(pointer.off + off, size):
+            raise Refused(why, registers=(register,))
     else:
         raise _wrong(pointer, register, "read")
     return stack.fill(unknown(), size, signed)

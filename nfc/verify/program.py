@@ -85,7 +85,7 @@ class Insn:
 @dataclass(frozen=True, slots=True)
 class Function:
     """A function: slots from `start` to before `end`; `name` for people; `arguments` of a global
-    one (see nfc.verify.signatures)."""
+    one (see nfc.verify.signatures); `returns_number`: type information says so."""
 
     number: int
     start: int
@@ -93,6 +93,7 @@ class Function:
     name: str
     arguments: tuple[str, ...] | None = None
     type_id: int = 0
+    returns_number: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +129,18 @@ def prepare(
     program: Program,
     steps: Callable[[Insn], Any],
     signatures: Mapping[int, tuple[str, ...]] = MappingProxyType({}),
+    numbers: frozenset[int] = frozenset(),
 ) -> Code:
     """Decode a linked program (nfc.bpf.link). `steps` finds what follows an instruction;
-    `signatures`: by BTF type, what the arguments of global functions are.
+    `signatures`: by BTF type, what the arguments of global functions are; `numbers`: the BTF
+    types of functions that return one.
 
     Raises Malformed.
     """
     insns = _decode(program.code)
     if not any(insns):
         raise Malformed(None, "the program is empty")
-    functions = _functions(program, insns, signatures)
+    functions = _functions(program, insns, signatures, numbers)
     code = Code(tuple(insns), functions, {f.start: f for f in functions})
     for insn in insns:
         if insn is not None:
@@ -250,7 +253,10 @@ _VALID: Final = {
 
 
 def _functions(
-    program: Program, insns: list[Insn | None], signatures: Mapping[int, tuple[str, ...]]
+    program: Program,
+    insns: list[Insn | None],
+    signatures: Mapping[int, tuple[str, ...]],
+    numbers: frozenset[int],
 ) -> tuple[Function, ...]:
     starts = {0}
     for insn in insns:
@@ -273,6 +279,7 @@ def _functions(
             program.name if not start else f"the function at {start}",
             arguments=signatures.get(types.get(start, 0)) if start else None,
             type_id=types.get(start, 0),
+            returns_number=types.get(start, 0) in numbers,
         )
         for number, start in enumerate(ordered)
     )

@@ -18,6 +18,7 @@ SINCE: Final = {
     "global_functions": KernelVersion(5, 6),  # 51c39bb1d5d1: verified by themselves
     "subregisters": KernelVersion(5, 7),  # 3f50f132d840: ranges of 32-bit halves
     "bounded_spills": KernelVersion(5, 10),  # 5689d49b71ad: numbers with bounds keep them
+    "tail_calls_in_functions": KernelVersion(5, 10),  # e411901c0b77, with the JIT of x86
     "callbacks": KernelVersion(5, 13),  # 69c087ba6225
     "variable_stack": KernelVersion(5, 12),  # 01f810ace9ed: stack at offsets that vary
     "narrow_spills": KernelVersion(5, 16),  # 354e8f1970f8: of less than 8 bytes
@@ -36,6 +37,8 @@ SINCE: Final = {
     "constant_key": KernelVersion(6, 14),  # d2102f2f5d75: array entries within bounds exist
     "linked_widely": KernelVersion(6, 18, 44),  # 7a433e519364: by 32-bit sums and differences
     "reads_keep": KernelVersion(6, 14),  # 37cce22dbd51: what a helper reads stays known
+    # 00bf8d0c6c9b, and the same for 32 bits: signed and unsigned ranges that overlap at one end
+    "overlapping_ranges": KernelVersion(6, 18, 44),
 }
 
 # Seen on Debian's kernels, with all that the long-term branch had brought back by then: the update
@@ -43,6 +46,7 @@ SINCE: Final = {
 BROUGHT_BACK: Final = {
     "uninitialised_stack": (KernelVersion(5, 10, 223), KernelVersion(6, 1, 176)),
     "variable_stack": (KernelVersion(5, 10, 223),),
+    "overlapping_ranges": (KernelVersion(6, 12, 117),),
 }
 
 
@@ -56,6 +60,7 @@ class Rules:
     bounded_spills: bool
     variable_stack: bool
     callbacks: bool
+    tail_calls_in_functions: bool
     narrow_spills: bool
     equal_not_null: bool
     uninitialised_stack: bool
@@ -71,6 +76,7 @@ class Rules:
     constant_key: bool
     reads_keep: bool
     linked_widely: bool
+    overlapping_ranges: bool
 
     def spills(self, number: Scalar, size: int, constant: bool) -> bool:
         """Whether a number of `size` bytes keeps its value on the stack."""

@@ -61,15 +61,18 @@ MAX_REMEMBERED: Final = 1 << 18
 
 class _Mode:
     modern = True  # see `begin`
+    overlaps = False
 
 
-def begin(modern: bool) -> None:
-    """Between two programs, never within one: whether bounds are deduced as by 6.8 and later.
-    What is remembered goes if that changes, or if it is much."""
+def begin(modern: bool, overlaps: bool) -> None:
+    """Between two programs, never within one: whether bounds are deduced as by 6.8 and later, and
+    whether also where a signed and an unsigned range overlap at one end only. What is remembered
+    goes if that changes, or if it is much."""
     from nfc.verify import arith, branch
 
-    if modern != _Mode.modern or len(_known) + len(_synced) > MAX_REMEMBERED:
-        _Mode.modern = modern
+    changed = (modern, overlaps) != (_Mode.modern, _Mode.overlaps)
+    if changed or len(_known) + len(_synced) > MAX_REMEMBERED:
+        _Mode.modern, _Mode.overlaps = modern, overlaps
         for table in (_known, _synced, _constants, arith.remembered, branch.remembered):
             table.clear()
         _known.update({kept.bounds: kept for kept in (UNKNOWN, ZERO)})
@@ -294,6 +297,10 @@ def _deduce32(
     low, high = s32min & U32, s32max & U32
     if low <= high:
         u32min, u32max = max(u32min, low), min(u32max, high)
+    elif _Mode.overlaps and u32max < low:
+        s32min, u32max = s32(u32min), min(u32max, high)
+    elif _Mode.overlaps and high < u32min:
+        s32max, u32min = s32(u32max), max(u32min, low)
     return s32min, s32max, u32min, u32max
 
 
@@ -303,6 +310,10 @@ def _deduce64(smin: int, smax: int, umin: int, umax: int) -> tuple[int, int, int
         smin, smax = max(smin, s64(umin & U64)), min(smax, s64(umax & U64))
     if smin & U64 <= smax & U64:
         umin, umax = max(umin, smin & U64), min(umax, smax & U64)
+    elif _Mode.overlaps and umax < smin & U64:  # only with what is not negative
+        smin, umax = s64(umin & U64), min(umax, smax & U64)
+    elif _Mode.overlaps and smax & U64 < umin:  # only with what is negative
+        smax, umin = s64(umax), max(umin, smin & U64)
     return smin, smax, umin, umax
 
 

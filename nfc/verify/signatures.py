@@ -35,6 +35,21 @@ def global_functions(raw: bytes, ids: Iterable[int]) -> dict[int, Signature]:
     return found
 
 
+def returning_numbers(raw: bytes, ids: Iterable[int]) -> frozenset[int]:
+    """Those of BTF FUNC types that return an integer of at most 8 bytes, or an enumerator
+    (check_btf_func, kernel/bpf/verifier.c). Raises ObjectError where `raw` is not BTF."""
+    btf = parse_btf(raw)
+    found = set()
+    for number in ids:
+        if 0 < number < len(btf.types) and btf.types[number].kind is Kind.FUNC:
+            result = btf.resolve(btf.types[btf.types[number].type].type)
+            if result.kind in (Kind.ENUM, Kind.ENUM64) or (
+                result.kind is Kind.INT and result.size <= 8
+            ):
+                found.add(number)
+    return frozenset(found)
+
+
 def _argument(btf: Btf, number: int) -> str:
     kind = btf.resolve(number)
     if kind.kind in (Kind.INT, Kind.ENUM, Kind.ENUM64):

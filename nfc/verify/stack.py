@@ -144,10 +144,8 @@ def write(m: Machine, pointer: Reg, off: int, size: int, value: Reg | None, cons
 
 
 def _spilled(m: Machine, old: Slot, value: Reg, size: int, constant: bool) -> Slot:
-    if not constant and value.number.umax < 1 << size * 8:
-        value = m.with_id(value)
-    elif value.id:
-        value = Reg(SCALAR, value.number, deps=(value,))
+    if value.id and value.number.umax >> size * 8:
+        value = Reg(SCALAR, value.number, deps=(value,))  # what is cut off is tied to nothing
     if size == 8:
         return Slot(ALL_SPILL, value)
     rest = bytes(

@@ -13,7 +13,7 @@ from nfc.bpf.facts import HOOKS, ISA_SINCE, limits
 from nfc.bpf.helpers import HELPERS
 from nfc.bpf.isa import LDX, ST, STX, Instruction, decode
 from nfc.bpf.maptypes import MAP_TYPES, fault
-from nfc.bpf.object import Object, Program
+from nfc.bpf.object import MapDef, Object, Program
 from nfc.bpf.version import KernelVersion
 from nfc.verify.report import Violation, violation_at
 
@@ -47,7 +47,7 @@ def inspect(obj: Object, program: Program, hook: str, version: KernelVersion) ->
     numbers = {i.imm: slot for slot, i in reversed(code.items()) if i.calls_helper}
     helpers = dict(sorted(numbers.items(), key=lambda item: item[1]))
     found += _helpers(program, code, hook, version)
-    found += _maps(obj, version)
+    found += _maps(obj.maps, version)
     total, most = len(program.code) // 8, limits(version).length
     if total > most:
         found.append(Violation(f"{total} instructions; kernel {version} takes {most}"))
@@ -104,9 +104,9 @@ def _helpers(
             yield violation_at(program, slot, f"{helper.name} came to {hook} with kernel {since}")
 
 
-def _maps(obj: Object, version: KernelVersion) -> Iterable[Violation]:
+def _maps(maps: Iterable[MapDef], version: KernelVersion) -> Iterable[Violation]:
     """All maps: a loader makes those that the program does not use too."""
-    for definition in obj.maps:
+    for definition in maps:
         kind = MAP_TYPES.get(definition.type)
         if kind is None:
             yield Violation(f"map '{definition.name}' is of the unknown type {definition.type}")
@@ -116,6 +116,8 @@ def _maps(obj: Object, version: KernelVersion) -> Iterable[Violation]:
             )
         elif why := fault(definition):
             yield Violation(f"map '{definition.name}' ({kind.name}): {why}")
+        if definition.inner is not None:
+            yield from _maps((definition.inner,), version)
 
 
 # ---- the stack, for the compiler ------------------------------------------------------------

@@ -44,6 +44,7 @@ class Map(NamedTuple):
     writable: bool = True
     readable: bool = True
     obstacle: str = ""  # why the check does not follow its values
+    inner: Map | None = None  # of a map of maps: one that is in it
 
 
 class Reg:

@@ -91,7 +91,6 @@ HOSTILE = {
     "symbol outside": (symbol("end_small", "Q", ST_VALUE, 4096), "symbol end_small"),
     "symbol in no section": (symbol("end_small", "H", ST_SHNDX, 999), "symbol end_small"),
     "symbol without a name": (symbol("end_small", "I", ST_NAME, 1 << 30), ".strtab"),
-    "program without function": (symbol("end_small", "B", ST_INFO, 0x11), "lwt_seg6local"),
     "function inside an instruction": (symbol("end_small", "Q", ST_VALUE, 4), "symbol end_small"),
     "relocations of nothing": (section(".rellwt_seg6local", "I", SH_INFO, 99), "rellwt_seg6local"),
     "relocations with addends": (section(".rellwt_seg6local", "I", SH_TYPE, 4), "rellwt_seg6local"),

@@ -61,11 +61,15 @@ def holds(x: int, known: Scalar) -> bool:
     )
 
 
-@pytest.fixture(params=[True, False], ids=["6.8 and later", "before 6.8"], autouse=True)
+@pytest.fixture(
+    params=[(True, True), (True, False), (False, False)],
+    ids=["6.18.44", "6.8 and later", "before 6.8"],
+    autouse=True,
+)
 def deduction(request: pytest.FixtureRequest) -> Iterator[None]:
-    scalar.begin(bool(request.param))
+    scalar.begin(*request.param)
     yield
-    scalar.begin(True)
+    scalar.begin(True, True)
 
 
 def concrete(operation: int, wide: bool, a: int, b: int) -> int:
@@ -173,7 +177,7 @@ def test_what_is_within_is_within(a: Known, b: Known) -> None:
 
 def test_the_known_stay_the_same_objects() -> None:
     """What was remembered can go: zero is still the zero that null checks look for."""
-    scalar.begin(False)
-    scalar.begin(True)
+    scalar.begin(False, False)
+    scalar.begin(True, True)
     assert scalar.constant(0) is scalar.ZERO
     assert scalar.make(scalar.UNKNOWN.bounds) is scalar.UNKNOWN
