@@ -14,6 +14,7 @@ from nfc.cli import options, output
 from nfc.errors import NfcError
 
 if TYPE_CHECKING:
+    from nfc.nft.cover import Cover, Function
     from nfc.nft.machine import Machine
     from nfc.nft.report import Broken
     from nfc.nft.run import Result
@@ -39,6 +40,13 @@ PROGRESS_AFTER_S = 2.0
 @click.option(
     "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit XML to a file."
 )
+@click.option("--cover", is_flag=True, help="Say which rules and conditions the tests cover.")
+@click.option(
+    "--cover-html",
+    type=click.Path(path_type=Path),
+    metavar="FILE|DIR",
+    help="Write the source with its coverage painted.",
+)
 @options.json_output
 def test(
     paths: tuple[Path, ...],
@@ -46,6 +54,8 @@ def test(
     pattern: str,
     listing: bool,
     junit: Path | None,
+    cover: bool,
+    cover_html: Path | None,
     as_json: bool,
 ) -> None:
     """Run the packet tests (.nft) in files, and in all folders below; here if none is named.
@@ -65,8 +75,9 @@ def test(
         _list(files, pattern, as_json)
         return
     begin = time.monotonic()
-    machine = machine_for(kernel)
-    runner = _Runner(machine, pattern, quiet=as_json)
+    covering = cover or cover_html is not None
+    machine = machine_for(kernel, trace=covering)
+    runner = _Runner(machine, pattern, quiet=as_json, covering=covering)
     try:
         for file in files:
             runner.file(file)
@@ -80,11 +91,16 @@ def test(
     results, broken = runner.results, runner.broken
     if not results and not broken:
         raise click.UsageError(f"no test holds '{pattern}' in its name")
+    if cover_html is not None:
+        _write_html(cover_html, runner.coverage_page())
     if junit is not None:
         _write(junit, report.junit(results, broken, machine.name))
     if as_json:
-        output.show_json(report.to_json(results, broken, machine.name))
+        found = report.to_json(results, broken, machine.name)
+        output.show_json(found | runner.coverage_json())
     else:
+        if cover:
+            click.echo(runner.coverage_table())
         click.echo(report.summary(results, broken, machine.name, time.monotonic() - begin))
     if broken or any(r.status == "failed" for r in results):
         raise SystemExit(1)
@@ -93,8 +109,14 @@ def test(
 class _Runner:
     """Runs files and says at once what came of them."""
 
-    def __init__(self, machine: Machine, pattern: str, *, quiet: bool) -> None:
+    def __init__(self, machine: Machine, pattern: str, *, quiet: bool, covering: bool) -> None:
         self.machine, self.pattern, self.quiet = machine, pattern, quiet
+        self.cover: Cover | None = None
+        if covering:
+            from nfc.nft.cover import Cover
+
+            self.cover = Cover()
+        self.subjects: list[Subject] = []
         self.results: list[Result] = []
         self.broken: list[Broken] = []
         self.begin = time.monotonic()
@@ -111,14 +133,45 @@ class _Runner:
             self.broken.append(subject)
             self._say(subject.text(color=self.color))
             return
+        self.subjects.append(subject)
+        if self.cover is not None:
+            self.cover.begin(subject)
         tests = list(chosen(subject, self.pattern))
         if tests:
             self._say(str(path))
         for one, compiled in tests:
             self._progress(f"{path}: {one.name}")
-            result = run_test(subject, one, compiled, self.machine)
+            result = run_test(subject, one, compiled, self.machine, self.cover)
             self.results.append(result)
             self._say("\n".join(result_lines(result, color=self.color)))
+
+    def _covered(self) -> list[Function]:
+        assert self.cover is not None
+        executed = getattr(self.machine, "executed", {})
+        for subject in self.subjects:
+            for _, compiled in subject.tests:
+                name = compiled.function.name
+                if (str(subject.path), name) in executed:
+                    self.cover.executed(subject, name, *executed[str(subject.path), name])
+        return self.cover.functions
+
+    def coverage_table(self) -> str:
+        """The coverage for a terminal."""
+        from nfc.nft.cover import table
+
+        return table(self._covered())
+
+    def coverage_page(self) -> str:
+        """The coverage as HTML."""
+        from nfc.nft.cover_html import page
+
+        return page(self._covered())
+
+    def coverage_json(self) -> dict[str, object]:
+        """The coverage as a JSON-ready object; nothing where nobody asked for it."""
+        from nfc.nft.cover import to_json
+
+        return {} if self.cover is None else {"coverage": to_json(self._covered())}
 
     def _load(self, path: Path) -> Subject | Broken:
         from nfc.nft.report import Broken
@@ -158,6 +211,17 @@ def _list(files: list[Path], pattern: str, as_json: bool) -> None:
         return
     for name, line, function, text in found:
         click.echo(f"{name}:{line}: {text} ({function})")
+
+
+def _write_html(path: Path, text: str) -> None:
+    """Write the page to a file that ends with .html, or into a folder, which is made."""
+    if path.suffix != ".html":
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise NfcError(f"cannot make {path}: {error.strerror or error}") from None
+        path = path / "index.html"
+    _write(path, text.encode())
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -116,12 +116,12 @@ def run_test(
     )
 
 
-def machine_for(kernel: bool) -> Machine:
-    """The machine that tests run on. Raises NfcError."""
+def machine_for(kernel: bool, *, trace: bool = False) -> Machine:
+    """The machine that tests run on; `trace`: note the instructions, where it can."""
     if kernel:
         from nfc.nft.real import Real
 
         return Real()
     from nfc.nft.simulated import Simulated
 
-    return Simulated()
+    return Simulated(trace=trace)

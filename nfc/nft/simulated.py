@@ -22,6 +22,12 @@ class Simulated:
 
     name = "simulator"
 
+    def __init__(self, *, trace: bool = False) -> None:
+        """`trace`: note which instructions are executed, in `executed`."""
+        self._trace = trace
+        # By file and function: the line of each instruction by its slot, and the executed slots.
+        self.executed: dict[tuple[str, str], tuple[dict[int, int], set[int]]] = {}
+
     def close(self) -> None:
         """Nothing was made."""
 
@@ -34,15 +40,28 @@ class Simulated:
         listed = tuple(Route(r.table, r.prefix, r.link) for r in routes)
         fib = Fib(listed, rest=OUT, mtu=Fib.default().mtu)
         obj = read_object(subject.objects[function.name])
-        yield SimulatedSession(Simulator(obj, function.name, function.hook, fib=fib))
+        simulator = Simulator(obj, function.name, function.hook, fib=fib)
+        slots: set[int] | None = None
+        if self._trace:
+            key = (str(subject.path), function.name)
+            _, slots = self.executed.setdefault(key, (_lines(simulator), set()))
+        yield SimulatedSession(simulator, slots)
+
+
+def _lines(simulator: Simulator) -> dict[int, int]:
+    """The source line of every instruction, by its slot."""
+    image = simulator.image
+    lines = {slot: image.line(slot) for slot, insn in enumerate(image.code) if insn is not None}
+    return {slot: line.line for slot, line in lines.items() if line is not None}
 
 
 class SimulatedSession:
     """A function in the simulator."""
 
-    def __init__(self, simulator: Simulator) -> None:
-        """Begin at a time of its own, which only the test moves."""
-        self._simulator = simulator
+    def __init__(self, simulator: Simulator, executed: set[int] | None = None) -> None:
+        """Begin at a time of its own, which only the test moves. `executed` takes the slots of
+        instructions, where it is given."""
+        self._simulator, self._executed = simulator, executed
         simulator.now = EPOCH
 
     @property
@@ -78,7 +97,11 @@ class SimulatedSession:
         """Run the function on a packet."""
         now = self._simulator.now
         try:
-            outcome = self._simulator.run(Packet(packet, **meta))
+            if self._executed is None:
+                outcome = self._simulator.run(Packet(packet, **meta))
+            else:
+                outcome = self._simulator.trace(Packet(packet, **meta))
+                self._executed |= {step.slot for step in outcome.steps}
         except UsageError as error:
             raise UnableError(error.message) from None
         return Seen(

@@ -31,6 +31,23 @@ def run(function: typed.Function, arrival: Arrival, router: Router) -> Result:
 
     Raises MoreDraws where `arrival.draws` does not say how a sample comes out.
     """
+    context = reached(function, arrival, router)
+    if context is None:
+        return Result("refused", memory=arrival.memory)
+    for number, rule in enumerate(function.rules):
+        if rule.guard is None or context.decides(rule.guard):
+            result, changes = _taken(function, rule, context, router)
+            return replace(
+                result,
+                rule=number,
+                verdict=VERDICTS[type(rule.verdict)],
+                memory=tables.after(arrival.memory, context, changes),
+            )
+    raise AssertionError("a function ends with 'otherwise'")
+
+
+def reached(function: typed.Function, arrival: Arrival, router: Router) -> Context | None:
+    """The packet as the function sees it; None where the kernel drops it before."""
     data = kernel.received(arrival.packet)
     srh = None
     if data is not None and function.hook == "endpoint":
@@ -42,19 +59,7 @@ def run(function: typed.Function, arrival: Arrival, router: Router) -> Result:
         data = kernel.forwarded(data, router)
     if data is not None and function.hook != "endpoint":
         srh = wire.any_srh(data)
-    if data is None:
-        return Result("refused", memory=arrival.memory)
-    context = Context(arrival, data, srh, every_sites(function))
-    for number, rule in enumerate(function.rules):
-        if rule.guard is None or context.decides(rule.guard):
-            result, changes = _taken(function, rule, context, router)
-            return replace(
-                result,
-                rule=number,
-                verdict=VERDICTS[type(rule.verdict)],
-                memory=tables.after(arrival.memory, context, changes),
-            )
-    raise AssertionError("a function ends with 'otherwise'")
+    return None if data is None else Context(arrival, data, srh, every_sites(function))
 
 
 def outcomes(function: typed.Function, arrival: Arrival, router: Router) -> Iterator[Result]:
