@@ -14,6 +14,7 @@ _HEAD = """\
 # {name}: say here what it does to a packet, and by which RFC or draft.
 #
 #   nfc check {name}.nf
+#   nfc test {name}.nft
 #   nfc deploy {name}.nf --route {route} --dev eth0
 #   nfc undeploy {name}
 
@@ -47,6 +48,41 @@ transit {name} at {hook} {{
 """
 
 
+_ENDPOINT_TESTS = """\
+# Tests of {name}.nf: nfc test {name}.nft
+
+packet probe = ip / srh [fd00:a::1, fd00:2::2] / udp / "what the user sent"
+
+test "a packet without a tag gets one" {{
+    param mark = 9
+    send probe
+    expect forwarded {{ set srh.tag = 9 }}
+}}
+
+test "a tag that is there stays" {{
+    send probe {{ set srh.tag = 3 }}
+    expect forwarded
+}}
+"""
+
+_TRANSIT_TESTS = """\
+# Tests of {name}.nf: nfc test {name}.nft
+
+packet probe = ip fd00:1::1 -> fd00:b::2 / udp / "what the user sent"
+
+test "a packet that is at its end is dropped" {{
+    param lowest = 10
+    send probe {{ set ip.hop_limit = 9 }}
+    expect drop
+}}
+
+test "others go on" {{
+    send probe
+    expect forwarded
+}}
+"""
+
+
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path), metavar="NAME")
 @click.option(
@@ -57,12 +93,23 @@ transit {name} at {hook} {{
     help="Where it is to run: at the end of a segment, or on a route's packets on their way.",
 )
 def new(path: Path, hook: str) -> None:
-    """Begin a function: write NAME.nf, a short program that compiles, to be changed.
+    """Begin a function: write NAME.nf, a short program that compiles, and NAME.nft, packet tests
+    of it that pass; both to be changed.
 
     NAME may stand in a folder, as in functions/NAME. A file that is there already stays.
     """
     file = path.with_name(f"{path.name.removesuffix('.nf')}.nf")
+    tests = file.with_suffix(".nft")
     text = template(file.stem, hook)
+    for each in (file, tests):
+        if each.exists():
+            raise NfcError(f"{each} is there already", hint="take another name")
+    _write(file, text)
+    _write(tests, template_tests(file.stem, hook))
+    click.echo(f"{file}: {file.stem} ({hook}), and its tests; next: nfc test {tests}")
+
+
+def _write(file: Path, text: str) -> None:
     try:
         with file.open("x", encoding="utf-8") as out:
             out.write(text)
@@ -70,7 +117,12 @@ def new(path: Path, hook: str) -> None:
         raise NfcError(f"{file} is there already", hint="take another name") from None
     except OSError as error:
         raise NfcError(f"cannot write {file}: {error.strerror or error}") from None
-    click.echo(f"{file}: {file.stem} ({hook}); next: nfc check {file}")
+
+
+def template_tests(name: str, hook: str) -> str:
+    """The packet tests of a new function."""
+    text = _ENDPOINT_TESTS if hook == "endpoint" else _TRANSIT_TESTS
+    return text.format(name=name)
 
 
 def template(name: str, hook: str) -> str:

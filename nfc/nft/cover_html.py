@@ -91,7 +91,8 @@ def _source(source: Source, functions: Sequence[Function]) -> Iterator[str]:
         count = ""
         if rule is not None and number == _first(rule.span):
             count = f"{rule.packets} packet{'s' * (rule.packets != 1)}"
-        text = _line(source, number, tests)
+        line = source.line(number)
+        text = _line(line, [t for t in tests if t.span.line == number])
         gutter = f'<span class="count">{count} {_SIGN[state]} {number:>4}</span>'
         yield f'<div class="{state}">{gutter}{text}</div>'
     yield "</pre>"
@@ -105,15 +106,12 @@ def _last(span: Span) -> int:
     return span.source.position(max(span.start, span.end - 1))[0]
 
 
-def _line(source: Source, number: int, tests: Sequence[Test]) -> str:
-    """A line with its tests marked."""
-    text = source.line(number)
-    begin = sum(len(line) + 1 for line in source.text.split("\n")[: number - 1])
+def _line(text: str, tests: Sequence[Test]) -> str:
+    """A line with the tests that begin in it marked."""
     found, at = "", 0
-    marks = [t for t in tests if begin <= t.span.start < begin + len(text) + 1]
-    for test in sorted(marks, key=lambda t: t.span.start):
-        start = test.span.start - begin
-        end = min(test.span.end - begin, len(text))
+    for test in sorted(tests, key=lambda t: t.span.start):
+        start = test.span.column - 1
+        end = min(start + test.span.end - test.span.start, len(text))
         if start < at:
             continue
         state = "yes" if test.covered else "some" if test.true + test.false + test.absent else "no"

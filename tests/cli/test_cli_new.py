@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,7 +26,8 @@ def test_it_compiles_and_is_formatted(nfc: Nfc, tmp_path: Path, hook: str) -> No
     path = tmp_path / "police.nf"
     code, out, err = nfc("new", tmp_path / "police", "--hook", hook)
     assert (code, err) == (0, "")
-    assert out == f"{path}: police ({hook}); next: nfc check {path}\n"
+    tests = tmp_path / "police.nft"
+    assert out == f"{path}: police ({hook}), and its tests; next: nfc test {tests}\n"
     compilation = compile_file(path)
     assert [(f.manifest.function, f.manifest.hook) for f in compilation.functions] == [
         ("police", hook)
@@ -35,20 +37,28 @@ def test_it_compiles_and_is_formatted(nfc: Nfc, tmp_path: Path, hook: str) -> No
     source = Source.read(path)
     assert format_source(source) == source.text
     assert nfc("check", path, "--no-load")[0] == 0
+    code, out, err = nfc("test", tmp_path, "--cover", "--json")
+    assert (code, err) == (0, "")
+    said = json.loads(out)
+    assert said["passed"] == 2
+    (covered,) = said["coverage"]
+    assert all(rule["packets"] for rule in covered["rules"])
 
 
 def test_the_ending_may_be_said(nfc: Nfc, tmp_path: Path) -> None:
     assert nfc("new", tmp_path / "f.nf")[0] == 0
-    assert [p.name for p in tmp_path.iterdir()] == ["f.nf"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["f.nf", "f.nft"]
 
 
-def test_a_file_that_is_there_stays(nfc: Nfc, tmp_path: Path) -> None:
-    path = tmp_path / "mine.nf"
+@pytest.mark.parametrize("ending", ["mine.nf", "mine.nft"])
+def test_a_file_that_is_there_stays(nfc: Nfc, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / ending
     path.write_text("# mine\n")
     code, out, err = nfc("new", tmp_path / "mine")
     assert (code, out) == (1, "")
     assert f"{path} is there already" in err
     assert path.read_text() == "# mine\n"
+    assert [p.name for p in tmp_path.iterdir()] == [ending]
 
 
 def test_a_folder_that_is_not_there(nfc: Nfc, tmp_path: Path) -> None:

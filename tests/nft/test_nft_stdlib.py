@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from nfc.resources import data_dir
 
 STDLIB = data_dir("stdlib")
 FILES = find([STDLIB])
-Nfc = Callable[..., tuple[int, str, str]]
 
 
 def results(machine: Machine, path: Path) -> list[Result]:
@@ -56,9 +54,3 @@ def test_on_real_routes() -> None:
     skipped = [s.reason for r in found for s in r.skipped]
     assert skipped == ["the kernel's random numbers are its own"]
     assert sum(r.status == "passed" for r in found) == len(found) - 1
-
-
-def test_the_command(nfc: Nfc) -> None:
-    code, out, err = nfc("test", STDLIB)
-    assert (code, err) == (0, "")
-    assert f" tests in {len(FILES)} files: " in out.splitlines()[-1]
