@@ -44,6 +44,22 @@ def emit_verdict(f: FunctionEmitter, verdict: p.Verdict, packet: Packet) -> Call
                 return BPF_REDIRECT
 
             return act
+        case p.Redirect(_, link, length, cells):
+            frame = f.stack(length)
+            fill(f.b, frame, cells, 0, evaluator, None, 0)
+            index = evaluator.narrow(link)
+
+            def send() -> int:
+                size, none = number(length), number(0)
+                grown = f.call(h.CHANGE_HEAD, f.context, size, none)
+                f.succeeded(grown, "action_failed")
+                written = f.call(h.STORE_BYTES, f.context, none, frame, size, none)
+                f.succeeded(written, "action_failed")
+                # It only takes note of the link; it fails for flags that it does not know.
+                f.call(h.REDIRECT, index, none)
+                return BPF_REDIRECT
+
+            return send
         case p.Encap(_, inline, length, cells, outer):
             srh = f.stack(length)
             fill(f.b, srh, cells, 0, evaluator, None, 0)

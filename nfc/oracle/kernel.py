@@ -30,13 +30,14 @@ class Route:
 @dataclass(frozen=True)
 class Router:
     """The router: its routes, its own addresses, `ip -6 rule fwmark` as (mark, table), the
-    source of outer headers (`ip sr tunsrc`), the MTU of every link in bytes."""
+    source of outer headers (`ip sr tunsrc`), the MTU of every link in bytes, links by index."""
 
     routes: tuple[Route, ...]
     own: frozenset[IPv6Address]
     marks: tuple[tuple[int, int], ...]
     tunnel_source: IPv6Address
     mtu: int
+    links: tuple[tuple[int, str], ...] = ()
 
     def lookup(self, destination: bytes, mark: int, table: int | None = None) -> str | None:
         """The link that a packet leaves by; None: no route, or the packet is for the router."""

@@ -18,6 +18,7 @@ VERDICTS = {
     typed.Forward: "forward",
     typed.ForwardVia: "via",
     typed.ForwardTable: "table",
+    typed.ForwardLink: "link",
     typed.DecapTable: "decap",
     typed.Encap: "encap",
     typed.Insert: "insert",
@@ -134,6 +135,9 @@ def _evaluate(verdict: typed.Verdict, context: Context) -> None:
     match verdict:
         case typed.ForwardVia(nexthop=nexthop):
             context.value(nexthop)
+        case typed.ForwardLink(link=link, peer=peer, own=own):
+            for part in (link, peer, own):
+                context.value(part)
         case typed.Encap() | typed.Insert():
             _srh(verdict, context)
             if isinstance(verdict, typed.Encap) and verdict.source is not None:
@@ -164,6 +168,11 @@ def _verdict(
         case typed.ForwardTable(table=table):
             link = router.lookup(data[24:40], done.mark, table)
             return _acted(data, link, done, router, "action_failed")
+        case typed.ForwardLink(link=index):
+            out = dict(router.links).get(context.value(index))
+            if out is None:
+                return replace(done, fate="lost")
+            return replace(done, fate="sent", link=out, packet=data)
         case typed.DecapTable(table=table):
             found = kernel.find_header(data, wire.IPV6)
             if found is None or found[0] > len(data):

@@ -18,6 +18,7 @@ from nfc.plan.plan import (
     Encap,
     Plan,
     Put,
+    Redirect,
     Resize,
     Return,
     Rule,
@@ -60,7 +61,8 @@ from nfc.sema.tables import PREFIX_LENGTH
 BPF_OK, BPF_DROP = 0, 2  # uapi/linux/bpf.h
 # uapi/linux/seg6_local.h
 END_X, END_T, END_DT6 = 2, 3, 7
-IPV6_SIZE = 40  # bytes
+IPV6_SIZE, ETHERNET_SIZE = 40, 14  # bytes
+ETHERTYPE_IPV6 = 0x86DD  # RFC 2464, section 3
 ROUTING_HEADER, IPV6_IN_IPV6 = 43, 41  # IANA protocol numbers
 SRH_TYPE = 4  # IPV6_SRCRT_TYPE_4
 _HMAC_BIT = 44  # of the SRH: the flag H
@@ -122,7 +124,7 @@ def _errors(rules: Sequence[Rule], hook: str) -> tuple[str, ...]:
         if writes_flags(rule):
             found |= {"hmac_protected", "no_srh"}
         match rule.verdict:
-            case Action():
+            case Action() | Redirect():
                 found.add("action_failed")
             case Encap():
                 found.add("encap_failed")
@@ -218,6 +220,11 @@ class _Lowering:
                 return Action(line, END_X, "End.X", self.value(nexthop))
             case typed.ForwardTable(_, table):
                 return Action(line, END_T, "End.T table", Imm(32, table))
+            case typed.ForwardLink(_, link, peer, own):
+                pieces = [Piece(0, 48, self.wire(peer, peer.type))]
+                pieces.append(Piece(48, 48, self.wire(own, own.type)))
+                pieces.append(Piece(96, 16, Imm(16, ETHERTYPE_IPV6)))
+                return Redirect(line, self.value(link), ETHERNET_SIZE, cells(pieces))
             case typed.DecapTable(_, table):
                 return Action(line, END_DT6, "End.DT6 table", Imm(32, table))
             case typed.Encap(_, segments, tlvs, source):

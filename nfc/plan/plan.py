@@ -228,7 +228,18 @@ class Encap:
     outer: bool = False
 
 
-Verdict = Return | Action | Encap
+@dataclass(frozen=True)
+class Redirect:
+    """Put `cells`, an Ethernet header, before the packet and send that out of a link:
+    bpf_skb_change_head, bpf_skb_store_bytes, bpf_redirect."""
+
+    line: int
+    link: Value
+    length: int
+    cells: tuple[Cell, ...]
+
+
+Verdict = Return | Action | Encap | Redirect
 
 
 @dataclass(frozen=True)
@@ -348,6 +359,8 @@ def _verdict_text(verdict: Verdict) -> list[str]:
             return ["drop" if code == 2 else "forward"]
         case Action(_, _, name, argument):
             return [f"{name} {argument}"]
+        case Redirect(_, link, length, cells):
+            return [f"to link {link} with {length} bytes before", *_cell_text(cells)]
         case Encap(_, inline, length, cells, _):
             what = "insert" if inline else "encap with"
             return [f"{what} an SRH of {length} bytes", *_cell_text(cells)]

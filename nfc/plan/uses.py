@@ -16,6 +16,7 @@ from nfc.plan.plan import (
     Plan,
     Put,
     Rebuild,
+    Redirect,
     Resize,
     Rule,
     SetBits,
@@ -66,6 +67,8 @@ def body_values(rule: Rule) -> list[Value]:
     match rule.verdict:
         case Action(_, _, _, argument):
             top.append(argument)
+        case Redirect(link=link, cells=cells):
+            top += [link, *_cell_values(cells, None)]
         case Encap(cells=cells):
             top += _cell_values(cells, None)
     return [part for value in top for part in walk(value)]

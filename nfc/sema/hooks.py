@@ -13,6 +13,7 @@ VERDICTS = {
     "Forward": ("forward", "End"),
     "ForwardVia": ("forward via", "End.X"),
     "ForwardTable": ("forward to table", "End.T"),
+    "ForwardLink": ("forward to LINK via", ""),
     "DecapTable": ("decap to table", "End.DT6"),
     "Encap": ("encap segments", "End.B6.Encaps"),
     "Insert": ("insert segments", "End.B6"),
@@ -45,7 +46,7 @@ HOOKS = {
     "endpoint": Hook(
         "endpoint",
         "a seg6local route with action End.BPF",
-        frozenset(VERDICTS),
+        frozenset(VERDICTS) - {"ForwardLink"},
         writes=True,
         rebuilds=True,
     ),
@@ -58,7 +59,7 @@ HOOKS = {
     "xmit": Hook(
         "xmit",
         "a route's transmit, before the link layer",
-        frozenset({"Forward", "Encap", "Drop"}),
+        frozenset({"Forward", "ForwardLink", "Encap", "Drop"}),
         writes=True,
         says_source=True,
     ),

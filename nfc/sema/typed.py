@@ -455,6 +455,16 @@ class ForwardTable:
 
 
 @dataclass(frozen=True)
+class ForwardLink:
+    """Out of the link of that index, in an Ethernet frame to `peer` from `own` (bytes6)."""
+
+    span: Span
+    link: Expr
+    peer: Expr
+    own: Expr
+
+
+@dataclass(frozen=True)
 class DecapTable:
     """Decapsulate, then route lookup of the inner packet in a table."""
 
@@ -489,7 +499,7 @@ class Drop:
     span: Span
 
 
-Verdict = Forward | ForwardVia | ForwardTable | DecapTable | Encap | Insert | Drop
+Verdict = Forward | ForwardVia | ForwardTable | ForwardLink | DecapTable | Encap | Insert | Drop
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from nfc.syntax.diagnostics import nearest
 
 # linux/rtnetlink.h, RT_TABLE_*
 TABLES = {"default": 253, "main": 254, "local": 255}
+MAC = types.Bytes(6)
 MAX_SEGMENTS = 16
 MAX_XMIT_SIZE = 208  # bytes of SRH: 256 of headers (LWT_BPF_MAX_HEADROOM), 40 are the IPv6 one's
 MAX_ENCAP_SIZE = 320  # bytes of SRH to push: it is made on the 512-byte stack
@@ -40,6 +41,12 @@ def check_verdict(
         case tree.ForwardTable(span, table):
             number = _routes(table, scope)
             return None if number is None else typed.ForwardTable(span, number)
+        case tree.ForwardLink(span, link, peer, own):
+            index = checker.check(link, types.Int(32))
+            macs = [checker.check(mac, MAC) for mac in (peer, own)]
+            if index is None or macs[0] is None or macs[1] is None:
+                return None
+            return typed.ForwardLink(span, index, macs[0], macs[1])
         case tree.DecapTable(span, table):
             number = _routes(table, scope)
             return None if number is None else typed.DecapTable(span, number)

@@ -227,6 +227,9 @@ class _Builder(Transformer[Token, Any]):
     def forward_table(self, meta: Meta, c: list[Any]) -> tree.ForwardTable:
         return tree.ForwardTable(self._at(meta), c[0])
 
+    def forward_link(self, meta: Meta, c: list[Any]) -> tree.ForwardLink:
+        return tree.ForwardLink(self._at(meta), c[0], c[1], c[2])
+
     def decap_table(self, meta: Meta, c: list[Any]) -> tree.DecapTable:
         return tree.DecapTable(self._at(meta), c[0])
 

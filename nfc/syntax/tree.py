@@ -302,6 +302,15 @@ class ForwardTable(Node):
 
 
 @dataclass(frozen=True)
+class ForwardLink(Node):
+    """Out of a link, given by its index, in a frame to `peer` from `own`, MAC addresses."""
+
+    link: Expr
+    peer: Expr
+    own: Expr
+
+
+@dataclass(frozen=True)
 class DecapTable(Node):
     """Take off the outer headers, look the inner packet up in a table (End.DT6)."""
 
@@ -330,7 +339,7 @@ class Drop(Node):
     """Discard the packet."""
 
 
-Verdict = Forward | ForwardVia | ForwardTable | DecapTable | Encap | Insert | Drop
+Verdict = Forward | ForwardVia | ForwardTable | ForwardLink | DecapTable | Encap | Insert | Drop
 Edit = Set | Add | Remove | RemoveAll | RemoveEntry | Replace | Emit | Count | Put
 Statement = Edit | Verdict
 

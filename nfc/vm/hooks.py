@@ -131,6 +131,8 @@ def _transmit(machine: Machine, returned: int) -> End:
             return End("lost", "program returned BPF_REDIRECT without bpf_redirect")
         if not machine.network:
             return End("lost", "redirected without a link-layer header")
+        if machine.fib.links and machine.redirect[0] not in machine.fib.links.values():
+            return End("lost", f"there is no interface {machine.redirect[0]}")
         return End("sent", "", machine.fib.link_of(machine.redirect[0]))
     if machine.hook == "xmit" and returned == REROUTE:
         if look_up(machine, None, 0):

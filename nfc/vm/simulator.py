@@ -71,7 +71,8 @@ class Outcome:
     runs; `lost` in the kernel after it; `fault`. `reason` says why in words. `packet` is what
     leaves, hop limit decremented, None where nothing does. `returned` is the program's return
     code, if it ran. `records` are (map, bytes) of ring and perf buffers, `clones` (link, packet) of
-    bpf_clone_redirect. `steps` are there only when traced.
+    bpf_clone_redirect. `steps` are there only when traced. `link_header` is what the program has
+    put before the IPv6 header for bpf_redirect, as it leaves.
     """
 
     fate: str
@@ -86,6 +87,7 @@ class Outcome:
     fault: Fault | None = None
     clones: tuple[tuple[str, bytes], ...] = ()
     printed: tuple[str, ...] = ()
+    link_header: bytes = b""
 
 
 class Simulator:
@@ -217,11 +219,12 @@ class Simulator:
             for one in self.maps.values():
                 if isinstance(one, RingMap):
                     one.take()
+        frame = machine.skb.read() if end.fate == "sent" else None
         return Outcome(
             end.fate,
             end.reason,
             end.link,
-            machine.skb.read() if end.fate == "sent" else None,
+            frame[machine.network :] if frame is not None else None,
             returned,
             records,
             machine.context.get(MARK),
@@ -230,6 +233,7 @@ class Simulator:
             fault,
             tuple(machine.clones),
             tuple(machine.printed),
+            frame[: machine.network] if frame is not None else b"",
         )
 
     def _again(self, steps: list[Step] | None) -> tuple[hooks.End, int | None]:

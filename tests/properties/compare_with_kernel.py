@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from generated_packets import Wanted, make_packet
-from generated_router import LINKS, ROUTER, Place, Seen
-from generated_sources import Generated
+from generated_router import Place, Seen
+from generated_sources import LINKS, Generated
 from simulated import Column, Explained
 
 from nfc.compiler import Compilation, Compiled, compile_file
@@ -73,6 +73,8 @@ def check(
             return
         raise MismatchError(f"{program.source}\nis refused: {said}") from error
     (compiled,) = compilation.functions
+    to_links = {f"to_{link}": index for link, index in place.links.items()}
+    program = replace(program, params=program.params | to_links)
     wanted = Wanted(program.hook, program.tlvs)
     packets = [make_packet(seed, wanted, (seed & 0xFFF) << 8 | i) for i, seed in enumerate(seeds)]
     seen = place.try_out(compilation, compiled, program.params, program.tables, packets)
@@ -178,7 +180,7 @@ def _explained(
                 ingress=place.ingress,
                 cpu=place.cpu,
             )
-            candidates += outcomes(compiled.function, arrival, ROUTER)
+            candidates += outcomes(compiled.function, arrival, place.router)
             times += [now] * (len(candidates) - len(times))
         unsure = [
             (replace(r, events=()), t)

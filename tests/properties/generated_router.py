@@ -13,10 +13,11 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, IPv6Network
 
 from generated_packets import SID
+from generated_sources import LINKS
 
 from nfc.bpf.object import Object
 from nfc.bpf.reader import read_object
@@ -36,7 +37,6 @@ from nfc.sema import types
 
 MTU = 9000
 TRANSIT_PREFIX = "fd2f::/16"
-LINKS = ("h2", "h3")
 LAST = b"that was the last"
 LAST_TO = {"h2": "fd20::5e", "h3": "fd30::5e"}
 ARRIVE_S = 5.0
@@ -112,6 +112,12 @@ class Place:
     out: socket.socket
     ingress: int
     cpu: int
+    links: dict[str, int]  # index by name
+
+    @property
+    def router(self) -> Router:
+        """What the oracle has to know of it."""
+        return replace(ROUTER, links=tuple((index, link) for link, index in self.links.items()))
 
     def try_out(
         self,
@@ -225,10 +231,12 @@ def router() -> Iterator[Place]:
         lab.execute("r1", ["ip", "sr", "tunsrc", "set", "fd00:a::1"])
         lab.execute("r1", ["ip", "-6", "route", "flush", "cache"])
         ingress = lab.run("r1", socket.if_nametoindex, "eth0")
+        links = [lab.run("r1", socket.if_nametoindex, eth) for eth in ("eth1", "eth2")]
         captures = {link: lab.capture(link, "eth0", _noise) for link in LINKS}
         out = lab.run("h1", sender)
         try:
-            yield Place(lab, captures, out, ingress, min(os.sched_getaffinity(0)))
+            cpu = min(os.sched_getaffinity(0))
+            yield Place(lab, captures, out, ingress, cpu, dict(zip(LINKS, links, strict=True)))
         finally:
             out.close()
 

@@ -23,6 +23,7 @@ PREFIXES = (
     "2001:db8::/32",
     "fc00::/7",
 )
+LINKS = ("h2", "h3")
 NEXTHOPS = ("fd00:3::2", "fd00:2::2", "fd30::9", "fd99::1")
 TABLES = ("main", "100", "107", "T", "default", "4000000")
 IP = (
@@ -179,6 +180,9 @@ class _Writer:
             self.remembered()
         bodies = [self.rule(last=False) for _ in range(self.upto(4))] + [self.rule(last=True)]
         text = "\n".join(guard + body for guard, body in bodies)
+        for link in LINKS:  # which have other indexes each time
+            if f"to_{link}" in text:
+                self.lines.append(f"param to_{link}: u32 = 0")
         clock = ""
         if "now()" in text:
             self.lines.append("event clock { at: timestamp }")
@@ -785,8 +789,12 @@ class _Writer:
             return "forward"
         if kind < 10:
             return "drop"
-        if self.hook == "out" or (self.hook == "xmit" and self.maybe(30)):
+        if self.hook == "out" or (self.hook == "xmit" and self.maybe(20)):
             return "forward"
+        if self.hook == "xmit" and self.maybe(25):
+            link = self.one((*(f"to_{name}" for name in LINKS), "0xffffff"))
+            peer, own = (self.one(("0x02000000000a", *self.typed("bytes6"))) for _ in range(2))
+            return f"forward to {link} via {peer} from {own}"
         if kind < 14 or self.hook == "xmit":
             verb = self.one(("encap", "insert")) if self.hook != "xmit" else "encap"
             segments = [self.segment() for _ in range(self.upto(4, 1))]

@@ -9,10 +9,10 @@ not) until it comes to that result.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from generated_router import LINKS, ROUTER, Place, Seen, fill
-from generated_sources import Generated
+from generated_router import ROUTER, Place, Seen, fill
+from generated_sources import LINKS, Generated
 
 from nfc.compiler import Compilation, Compiled
 from nfc.kernel.maps import possible_cpus
@@ -62,7 +62,7 @@ class Column:
             seen.obj,
             function.name,
             function.hook,
-            fib=FIB,
+            fib=replace(FIB, links=place.links),
             engine=engine,
             cpus=possible_cpus(),
             drain=False,
