@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup test kernels fuzz lint format demo bench wheel lock clean
+.PHONY: help setup test kernels fuzz lint format demo bench bench-delay wheel lock clean
 
 help: ## Print this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
 setup: ## Make .venv and install the tools that the tests need (a no-op when up to date)
 	@scripts/setup test
@@ -32,6 +32,9 @@ demo: ## Compile functions, load them onto real routes, send packets through (no
 bench: setup ## Measure functions against C by hand, and the check against the kernel's (root, clang)
 	@.venv/bin/python bench/functions.py
 	@.venv/bin/python bench/check.py
+
+bench-delay: setup ## Measure what delay monitoring costs, and what it carries (root; two minutes)
+	@.venv/bin/python bench/delay.py $(ROUNDS)
 
 wheel: setup ## Build the wheel into dist/
 	@.venv/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --no-index -w dist .
