@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Any, Final
 
@@ -181,5 +182,6 @@ class Paths:
             path.close(begin)
 
 
+@lru_cache(maxsize=4096)
 def _text(address: IPv6Address | None) -> str:
     return "" if address is None else str(address)
