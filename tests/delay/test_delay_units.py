@@ -26,14 +26,14 @@ def test_a_unit(unit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert words[:2] == ["/usr/bin/env", "nfc"]
     monkeypatch.setattr(click.Path, "convert", lambda self, value, param, ctx: value)
     command: click.Command = cli
-    context = click.Context(cli)
+    context = click.Context(cli, **cli.context_settings)
     for at, word in enumerate(words[2:], start=3):
         assert isinstance(command, click.Group)
         found = command.get_command(context, word)
         assert found is not None, word
         command = found
         if not isinstance(command, click.Group):
-            command.make_context(word, words[at:])
+            command.make_context(word, words[at:], parent=context)
             return
     pytest.fail("no command in ExecStart")
 
