@@ -26,7 +26,10 @@ def draw(paths: Sequence[Kept], out: Path, *, title: str = "") -> None:
     """
     if out.suffix not in FORMATS:
         raise UsageError(f"{out} does not end in one of {', '.join(FORMATS)}")
-    shown = [path for path in paths if path.delays.count]
+    shown = sorted(
+        (path for path in paths if path.delays.count),
+        key=lambda p: (p.delays.quantile(0.5), p.name),
+    )
     if not shown:
         raise NfcError("there is nothing to draw: no path has a delay")
     if len(shown) > MOST_PATHS:
@@ -98,11 +101,12 @@ def _dress(left: Axes, right: Axes, *, log: bool) -> None:
     if log:
         left.set_yscale("log")
         right.set_xscale("log")
-        from matplotlib.ticker import FormatStrFormatter, NullFormatter
+        from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
         for axis in (left.yaxis, right.xaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.set_major_formatter(FormatStrFormatter("%g"))
-            axis.set_minor_formatter(NullFormatter())
+            axis.set_minor_locator(NullLocator())
     for axes in (left, right):
         axes.grid(alpha=0.3)
-    right.legend(loc="lower right")
+    right.legend(loc="best", framealpha=0.9)
