@@ -18,7 +18,7 @@ from nfc.errors import NfcError
 COMMANDS = (
     *("new", "build", "check", "run", "test", "fmt"),
     *("deploy", "status", "set", "table", "events", "undeploy"),
-    "delay",
+    *("lab", "delay"),
     *("lsp", "demo", "completion"),
 )
 _BUILTIN = ("set", "table")  # their functions have a name with an underscore behind it

@@ -147,6 +147,38 @@ def add_route(destination: str, via: str, interface: str, more: dict[str, Any]) 
         ipr.route("add", **route)
 
 
+def add_hops(destination: str, hops: list[dict[str, Any]], more: dict[str, Any]) -> None:
+    """Add a route with these next hops (`via`, `dev`: empty ones are left out; `weight`)."""
+    made = []
+    for hop in hops:
+        one: dict[str, Any] = {"hops": hop["weight"] - 1}  # rtnh_hops is the weight less one
+        if hop["via"]:
+            one["gateway"] = hop["via"]
+        if hop["dev"]:
+            one["oif"] = _index(hop["dev"])
+        made.append(one)
+    add_route(destination, "", "", {**more, "multipath": made})
+
+
+def set_mtu(interface: str, mtu: int) -> None:
+    """Set the interface's MTU in bytes."""
+    with _routes(f"set the MTU of {interface}") as ipr:
+        ipr.link("set", index=_index(interface), mtu=mtu)
+
+
+def bring_up_bare(interface: str) -> None:
+    """Set an interface up that has no address and says nothing itself."""
+    _no_checksum_offload(interface)
+    with _routes(f"set up {interface}") as ipr:
+        ipr.link("set", index=_index(interface), state="up")
+
+
+def quiet() -> None:
+    """Make a new namespace one that only carries frames: no IPv6 of its own."""
+    for which in ("all", "default"):
+        sysctl(f"net.ipv6.conf.{which}.disable_ipv6", 1)
+
+
 def _index(interface: str) -> int:
     try:
         return socket.if_nametoindex(interface)

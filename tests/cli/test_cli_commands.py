@@ -25,7 +25,7 @@ STDLIB = data_dir("stdlib")
 COMMANDS = [
     *("new", "build", "check", "run", "test", "fmt"),
     *("deploy", "status", "set", "table", "events", "undeploy"),
-    "delay",
+    *("lab", "delay"),
     *("lsp", "demo", "completion"),
 ]
 
