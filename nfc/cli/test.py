@@ -90,7 +90,8 @@ def test(
         machine.close()
     results, broken = runner.results, runner.broken
     if not results and not broken:
-        raise click.UsageError(f"no test holds '{pattern}' in its name")
+        said = f"no test holds '{pattern}' in its name" if pattern else "these files hold no test"
+        raise click.UsageError(said)
     if cover_html is not None:
         _write_html(cover_html, runner.coverage_page())
     if junit is not None:

@@ -35,7 +35,8 @@ class RouteTo:
 class Seen:
     """What was seen of one packet: what left, by which link, records of events, the clock before
     and after (TAI, nanoseconds), the CPU. `mark` and `priority` afterwards, None where nobody can
-    see them. `fault` says what stopped the program, `why` what else the machine tells of it."""
+    see them. `others` are the links of further packets. `fault` says what stopped the program,
+    `why` what else the machine tells of it."""
 
     link: str = ""
     packet: bytes | None = None
@@ -45,6 +46,7 @@ class Seen:
     mark: int | None = None
     priority: int | None = None
     cpu: int = 0
+    others: tuple[str, ...] = ()
     fault: str = ""
     why: str = ""
 
@@ -55,6 +57,10 @@ class Session(Protocol):
     @property
     def maps(self) -> Mapping[str, AnyMap]:
         """The maps of the function's object by name."""
+
+    @property
+    def cpu(self) -> int:
+        """The CPU on which packets come by themselves."""
 
     def now(self) -> int:
         """The clock: TAI in nanoseconds."""

@@ -40,6 +40,7 @@ from nfc.syntax.diagnostics import nearest
 from nfc.syntax.source import Span
 
 BASES = ("sent", "arrived", "forwarded", "decapsulated")  # that each step makes
+MAX_HEADERS = 200
 MAX_BYTES = 9000  # of a packet: what a link of the lab takes
 
 
@@ -50,6 +51,7 @@ class Packets:
     values: Values
     named: Mapping[str, tree.LetPacket]
     bases: Mapping[str, bytes] = field(default_factory=dict)
+    broken: bool = False  # what was sent has an error: the bases are not known
     _within: tuple[str, ...] = ()
 
     def error(self, span: Span, message: str, hint: str | None = None) -> None:
@@ -327,6 +329,8 @@ class Packets:
             if inner is None:
                 return False
         else:
+            if name in BASES and self.broken:
+                return False
             if name in BASES:
                 why = "what was sent has no packet inside" if self.bases else "nothing is sent yet"
                 self.error(part.name.span, f"there is no '{name}' here: {why}")
@@ -341,6 +345,9 @@ class Packets:
             self.error(part.span, f"{name} has a payload: nothing can follow it")
             return False
         shift = len(draft.headers)
+        if shift + len(inner.headers) > MAX_HEADERS:
+            self.error(part.span, f"a packet has at most {MAX_HEADERS} headers")
+            return False
         draft.headers += inner.headers
         draft.payload, draft.trailer, draft.rest = inner.payload, inner.trailer, inner.rest
         draft.free += [replace(f, header=f.header + shift) for f in inner.free]

@@ -227,6 +227,11 @@ class RealSession:
 
     # ---- what a test asks for ---------------------------------------------------------------
 
+    @property
+    def cpu(self) -> int:
+        """The first of those that this process may use."""
+        return min(os.sched_getaffinity(0))
+
     def now(self) -> int:
         """The kernel's clock."""
         return time.clock_gettime_ns(time.CLOCK_TAI)
@@ -258,15 +263,15 @@ class RealSession:
         for name in META:
             if name != "cpu" and meta.get(name):
                 raise UnableError(f"packet.{name} is the kernel's to say")
-        allowed = os.sched_getaffinity(0)
-        cpu = meta.get("cpu", min(allowed))
-        if cpu not in allowed:
+        cpu = meta.get("cpu", self.cpu)
+        if cpu not in os.sched_getaffinity(0):
             raise UnableError(f"there is no CPU {cpu} here")
         self._lead(packet)
         left, before, after = self._place.through(packet, cpu)
         records = tuple(self._ring.records(0)) if self._ring else ()
         link, got = left[0] if left else ("", None)
-        return Seen(link, got, records, before, after, cpu=cpu)
+        others = tuple(link for link, _ in left[1:])
+        return Seen(link, got, records, before, after, cpu=cpu, others=others)
 
     def _lead(self, packet: bytes) -> None:
         """Put the function on the route of this packet's destination."""

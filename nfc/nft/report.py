@@ -73,6 +73,10 @@ def failure_lines(failure: Failure, *, color: bool = False) -> Iterator[str]:
         yield f"            | {_paint(text, code, color) if code else text}"
 
 
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def summary(
     results: Sequence[Result], broken: Sequence[Broken], machine: str, seconds: float
 ) -> str:
@@ -82,14 +86,12 @@ def summary(
     parts = [f"{counts['passed']} passed"]
     parts += [f"{counts[kind]} {kind}" for kind in ("failed", "skipped") if counts[kind]]
     if broken:
-        parts.append(f"{len(broken)} file{'s' * (len(broken) > 1)} with errors")
-    packets = sum(r.packets for r in results)
-    lines = [
-        f"{len(results)} tests in {files} file{'s' * (files != 1)}: {', '.join(parts)} "
-        f"({machine}, {packets} packets, {seconds:.1f} s)"
-    ]
+        parts.append(f"{_plural(len(broken), 'file')} with errors")
+    packets = _plural(sum(r.packets for r in results), "packet")
+    tests, where = _plural(len(results), "test"), _plural(files, "file")
+    lines = [f"{tests} in {where}: {', '.join(parts)} ({machine}, {packets}, {seconds:.1f} s)"]
     reasons = Counter(s.reason for r in results for s in r.skipped)
-    lines += [f"not tried {n} time{'s' * (n > 1)}: {reason}" for reason, n in reasons.most_common()]
+    lines += [f"not tried {_plural(n, 'time')}: {reason}" for reason, n in reasons.most_common()]
     return "\n".join(lines)
 
 

@@ -69,6 +69,11 @@ class SimulatedSession:
         """The maps of the function's object by name."""
         return self._simulator.maps
 
+    @property
+    def cpu(self) -> int:
+        """The first."""
+        return 0
+
     def now(self) -> int:
         """The simulator's clock."""
         return self._simulator.now
@@ -113,6 +118,7 @@ class SimulatedSession:
             outcome.mark,
             outcome.priority,
             meta.get("cpu", 0),
+            tuple(link for link, _ in outcome.clones),
             str(outcome.fault) if outcome.fault else "",
             outcome.reason,
         )

@@ -14,6 +14,7 @@ from nfc.syntax.diagnostics import Diagnostics, nearest
 from nfc.syntax.source import Span
 
 _NS = 1_000_000_000
+MAX_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Values:
     now: tuple[int, int] = (0, 0)
     expecting: bool = False
     _within: tuple[str, ...] = ()  # consts that are being worked out
+    _steps: int = 0  # consts that the value at hand is made of
 
     def error(self, span: Span, message: str, hint: str | None = None) -> None:
         """Note an error."""
@@ -65,6 +67,7 @@ class Values:
 
     def wanted(self, value: tree.Value, type_: types.Type, what: str) -> Wanted | None:
         """The values that fit. None after an error."""
+        self._steps = 0
         top = (1 << type_.bits) - 1
         match value:
             case tree.Anything(span=span):
@@ -152,6 +155,11 @@ class Values:
             self.error(name.span, f"{text} is made of itself")
             return None
         if text in self.consts:
+            self._steps += 1
+            if self._steps > MAX_STEPS:
+                if self._steps == MAX_STEPS + 1:
+                    self.error(name.span, f"this is made of more than {MAX_STEPS} consts")
+                return None
             within, self._within = self._within, (*self._within, text)
             found = self._sum(self.consts[text].value, type_, what)
             self._within = within

@@ -217,6 +217,7 @@ class Walk:
             if self.session:
                 self.values.now = (now := self.session.now(), now)
             packet = self.packets.sent(statement.chain)
+            self.packets.broken = packet is None
             if packet is None or meta is None:
                 self.packets.bases = {}
                 self.step = Step(statement.span, self.compiled)
@@ -235,13 +236,16 @@ class Walk:
     ) -> None:
         before = self.counters(session)
         if self.watch is not None:
-            self.watch.before(self, packet, meta)
-        seen = session.send(packet, meta)
+            self.watch.before(self, packet, {"cpu": session.cpu, **meta})
+        seen = session.send(packet, {"cpu": session.cpu, **meta})
         self.sends += 1
         after = self.counters(session)
         self.step = Step(statement.span, self.compiled, packet, seen.cpu, seen, before, after)
         if self.watch is not None:
             self.watch.after(self, self.step)
+        if seen.others:
+            links = ", ".join(seen.others)
+            self.failures.append(Failure(statement.span, f"more than one packet left: {links}"))
         if seen.fault:
             self.failures.append(Failure(statement.span, f"the program stopped: {seen.fault}"))
         else:
