@@ -40,6 +40,7 @@ from nfc.syntax.diagnostics import nearest
 from nfc.syntax.source import Span
 
 BASES = ("sent", "arrived", "forwarded", "decapsulated")  # that each step makes
+OTHERWISE = ("drop", "refused", "lost")  # what can be expected but a packet
 MAX_HEADERS = 200
 MAX_BYTES = 9000  # of a packet: what a link of the lab takes
 
@@ -111,6 +112,8 @@ class Packets:
                 good = False
                 continue
             good = self._part(part, draft, chain.parts[place + 1 :]) and good
+            if not draft.headers:
+                return None
         return draft if good else None
 
     def _part(self, part: tree.Part, draft: Draft, behind: Sequence[tree.Part]) -> bool:
@@ -335,7 +338,8 @@ class Packets:
                 why = "what was sent has no packet inside" if self.bases else "nothing is sent yet"
                 self.error(part.name.span, f"there is no '{name}' here: {why}")
             else:
-                hint = nearest(name, [*self.named, *BASES])
+                other = OTHERWISE if self.values.expecting else ()
+                hint = nearest(name, [*self.named, *BASES, *other])
                 self.error(part.name.span, f"there is no packet '{name}'", hint)
             return False
         made = [change(self, one, inner) for one in part.changes]

@@ -168,7 +168,9 @@ def _report(
         return
     possible = [words[e] for e in sorted(expected) if e in words and words[e].isidentifier()]
     near = nearest(str(token), possible) if str(token).isidentifier() else None
-    if near is None and "STRING" in expected and chunk[0].value == "test" and len(chunk) > 1:
+    if {"SET", "ADD", "REMOVE"} <= expected and token.type in ("NAME", "SRH", "IP"):
+        near = near or "a change is written as in the language: set srh.tag = 5"
+    if near is None and chunk[0].value == "test" and token is chunk[1]:
         near = 'a test begins with its name: test "adds a TLV" of nsh { … }'
     diagnostics.error(span, f"expected {_expected(expected, words)}, found {found}", near)
 

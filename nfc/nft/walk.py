@@ -114,7 +114,9 @@ class Walk:
                 length = values.one(value, types.Duration(), "the time to wait")
                 if length is not None and session:
                     session.wait(length)
-            case tree.Route(span=span):
+            case tree.Route(span=span, prefix=prefix):
+                if prefix.bits != 128:
+                    values.error(prefix.span, "routes are IPv6 prefixes")
                 if self.step is not None:
                     values.error(span, "routes are said before the first packet is sent")
             case tree.Seed(value=seed):
