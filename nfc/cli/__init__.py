@@ -6,7 +6,9 @@ nor a terminal interface.
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import signal
 import sys
 
@@ -78,6 +80,13 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:  # EPIPE is click's
+            raise
+        # Else Python writes what is buffered once more as it ends, and complains.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.error(NfcError(f"cannot write: {error.strerror}"))
+        sys.exit(1)
     except (KeyboardInterrupt, click.Abort):  # click makes one of the other
         sys.exit(128 + signal.SIGINT)
     sys.exit(status if isinstance(status, int) else 0)

@@ -172,8 +172,8 @@ def _run(
     from nfc.run.replay import replay
 
     with ExitStack() as opened:
+        writer = opened.enter_context(_writer(out))
         stream = _open(opened, capture)
-        writer = _writer(opened, out)
         advance = opened.enter_context(_progress(stream, capture, tally))
         for result in replay(session, stream, chosen, tally, writer):
             shown.result(result)
@@ -251,20 +251,25 @@ def _open(opened: ExitStack, capture: Path) -> BinaryIO:
         raise NfcError(f"cannot read {capture}: {error.strerror or error}") from None
 
 
-def _writer(opened: ExitStack, out: Path | None) -> Writer | None:
+@contextmanager
+def _writer(out: Path | None) -> Iterator[Writer | None]:
+    """What writes the packets that leave, for the block. Raises NfcError where it cannot."""
     from nfc.packet.capture import writer
 
     if out is None:
-        return None
+        yield None
+        return
     try:
-        stream = (
-            sys.stdout.buffer
-            if str(out) == "-"
-            else opened.enter_context(out.open("wb", buffering=1 << 20))
-        )
+        if str(out) == "-":
+            yield writer(sys.stdout.buffer, "-")
+            sys.stdout.buffer.flush()
+        else:
+            with out.open("wb", buffering=1 << 20) as stream:
+                yield writer(stream, out.name)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise NfcError(f"cannot write {out}: {error.strerror or error}") from None
-    return writer(stream, str(out))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -567,6 +568,45 @@ def test_pipes(tmp_path: Path) -> None:
     )
     assert len(list(capture.records(io.BytesIO(done.stdout)))) == 2
     assert b"2 packets written to -" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "message"),
+    [
+        ("--packets | head -1; exit ${PIPESTATUS[0]}", 1, b""),
+        ("--out - | true; exit ${PIPESTATUS[0]}", 1, b""),
+        ("--out /dev/full", 1, b"error: cannot write /dev/full: No space left on device\n"),
+        ("> /dev/full", 1, b"error: cannot write: No space left on device\n"),
+    ],
+)
+def test_nobody_takes_what_it_says(tmp_path: Path, end: str, code: int, message: bytes) -> None:
+    """A reader that goes away, a disk that is full: no traceback."""
+    path = write(tmp_path / "in.pcap", [sid()] * 3000)
+    line = f"{sys.executable} -m nfc run {STDLIB / 'tag.nf'} --pcap {path} {end}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (code, message)
+
+
+def test_an_interrupt(tmp_path: Path) -> None:
+    """Ctrl-C while it waits for packets."""
+    command = [sys.executable, "-m", "nfc", "run", str(STDLIB / "tag.nf"), "--pcap", "-"]
+    out = tmp_path / "out.pcap"
+    with subprocess.Popen(
+        [*command, "--packets", "--out", str(out)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(write(tmp_path / "in.pcap", [sid()] * 300).read_bytes())
+        process.stdin.flush()
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.strip() == b""
+    assert read(out)  # a whole capture of what had left
 
 
 def test_packets_longer_than_any(nfc: Nfc, tmp_path: Path) -> None:
