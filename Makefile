@@ -29,9 +29,10 @@ demo: ## Compile functions, load them onto real routes, send packets through (no
 	@scripts/setup demo
 	@.venv/bin/nfc demo
 
-bench: setup ## Measure functions against C by hand, and the check against the kernel's (root, clang)
+bench: setup ## Measure functions against C by hand, the check against the kernel's, the language server (root, clang)
 	@.venv/bin/python bench/functions.py
 	@.venv/bin/python bench/check.py
+	@.venv/bin/python bench/lsp.py
 
 bench-delay: setup ## Measure what delay monitoring costs, and what it carries (root; two minutes)
 	@.venv/bin/python bench/delay.py $(ROUNDS)

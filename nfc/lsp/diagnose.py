@@ -1,60 +1,142 @@
-"""Diagnostics of a document: what the command line says of the file, word for word."""
+"""Diagnostics of a document: what the command line says of the file, word for word.
+
+Functions in which nothing was found are remembered by their text and by all that they can name,
+so a change costs the function that it is in.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Generator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nfc.codegen.target import Target
 from nfc.compiler import check_target
-from nfc.errors import NfcError
-from nfc.lsp.document import Document
+from nfc.lsp.document import Document, Part, moved
 from nfc.lsp.workspace import Workspace
 from nfc.plan.lower import lower
 from nfc.plan.passes import run
-from nfc.sema import typed
-from nfc.sema.analyse import analyse_tree
+from nfc.sema.analyse import assemble, checked, claim, scope_of
 from nfc.syntax import tree
 from nfc.syntax.diagnostics import Diagnostic, Diagnostics
+from nfc.syntax.parser import lex, parse_tokens
 from nfc.syntax.source import MAX_SOURCE_BYTES, Source, Span
+
+ByFile = dict[Path, list[Diagnostic]]
 
 
 @dataclass(frozen=True)
-class Found:
-    """Diagnostics by the file that they are about, and the typed program if it has no errors."""
+class _Clean:
+    """What checking a function without finding anything depended on and left behind: the names
+    that are excused because what declares them has errors."""
 
-    by_file: dict[Path, list[Diagnostic]]
-    program: typed.Program | None
+    given: object
+    excused: frozenset[str]
+    more: frozenset[str]
 
 
-def diagnose(workspace: Workspace, document: Document, target: Target) -> Found:
-    """All that `nfc check --kernel TARGET` would say of the source."""
+@dataclass
+class Memory:
+    """The functions of a document that were checked, by part and by their number in it."""
+
+    clean: dict[tuple[Part, int], _Clean] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Function:
+    """A function's tree in its part; `part` None: in the document, as the part has errors."""
+
+    item: tree.Function
+    start: int
+    part: Part | None
+    number: int
+
+
+def diagnose(
+    workspace: Workspace, document: Document, target: Target, memory: Memory | None = None
+) -> ByFile:
+    """All that `nfc check --kernel TARGET` would say of the source, by the file it is about."""
+    steps = diagnosing(workspace, document, target, memory or Memory())
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: ByFile = end.value
+            return found
+
+
+def diagnosing(
+    workspace: Workspace, document: Document, target: Target, memory: Memory
+) -> Generator[None, None, ByFile]:
+    """As `diagnose`, with a pause behind each function; what it returns is the result."""
     source = Source(document.path.name, document.text.text)
     if len(source.text.encode("utf-8", "surrogatepass")) > MAX_SOURCE_BYTES:
         message = f"{source.name} is larger than {MAX_SOURCE_BYTES} bytes, which no program is"
-        whole = Diagnostic("error", Span(source, 0, 0), message)
-        return Found({document.path: [whole]}, None)
+        return {document.path: [Diagnostic("error", Span(source, 0, 0), message)]}
     sources: list[tuple[Source, Document]] = [(source, document)]
 
     def opener(path: Path, name: str, diagnostics: Diagnostics) -> tree.File:
         used = workspace.get(path)
         text = Source(used.path.name, used.text.text)
         sources.append((text, used))
-        return used.tree(text, diagnostics, functions=True)
+        return used.tree(text, diagnostics, functions=False)
 
     diagnostics = Diagnostics()
-    file = document.tree(source, diagnostics, functions=True)
-    program = analyse_tree(file, document.path, diagnostics, opener)
-    if program is not None:
-        for function in program.functions:
-            check_target(function, run(lower(function, program)), target, diagnostics)
-    by_file: dict[Path, list[Diagnostic]] = {document.path: []}
+    declared, functions, broken = _parsed(document, source, diagnostics)
+    yield
+    file = tree.File(Span(source, 0, len(source.text)), declared, broken)
+    scope = scope_of(file, document.path, diagnostics, opener)
+    given = (target.name, scope.incomplete, *(used.declarations for _, used in sources))
+    known = set[tuple[Part, int]]()
+    of_target = Diagnostics()
+    plain = assemble(source.name, scope, ())
+    for function in functions:
+        yield
+        key = (function.part, function.number) if function.part else None
+        name = moved(function.item.name, source, function.start)
+        claim(name, scope)
+        kept = memory.clean.get(key) if key else None
+        if key:
+            known.add(key)
+        if key and kept and (kept.given, kept.excused) == (given, frozenset(scope.broken)):
+            scope.broken |= kept.more
+            continue
+        excused = frozenset(scope.broken)
+        count = len(diagnostics.items), len(of_target.items)
+        typed = checked(moved(function.item, source, function.start), scope)
+        if typed is not None:
+            check_target(typed, run(lower(typed, plain)), target, of_target)
+        if key and count == (len(diagnostics.items), len(of_target.items)):
+            memory.clean[key] = _Clean(given, excused, frozenset(scope.broken) - excused)
+        elif key:
+            memory.clean.pop(key, None)
+    memory.clean = {key: clean for key, clean in memory.clean.items() if key in known}
+    if not diagnostics.has_errors:  # the command line comes to the target only then
+        diagnostics.items += of_target.items
+    by_file: ByFile = {document.path: []}
     for diagnostic in diagnostics.sorted():
         of = next(d for s, d in sources if s is diagnostic.span.source)
         by_file.setdefault(of.path, []).append(diagnostic)
-    return Found(by_file, None if diagnostics.has_errors else program)
+    return by_file
 
 
-def unreadable(error: NfcError) -> str:
-    """An error that has no place in a text, as one line."""
-    return f"{error.message}: {error.hint}" if error.hint else error.message
+def _parsed(
+    document: Document, source: Source, diagnostics: Diagnostics
+) -> tuple[tuple[tree.Item, ...], list[_Function], frozenset[str]]:
+    """The declarations of a document, its functions, and the names in what has errors."""
+    declared: list[tree.Item] = []
+    functions: list[_Function] = []
+    broken: frozenset[str] = frozenset()
+    for start, part in document.parts:
+        items, base = part.parsed, start
+        if items is None:
+            items, names = parse_tokens(lex(part.text, start), source, diagnostics)
+            broken |= names
+            base = 0
+        for number, item in enumerate(items):
+            if isinstance(item, tree.Function):
+                known = None if part.parsed is None else part
+                functions.append(_Function(item, base, known, number))
+            else:
+                declared.append(moved(item, source, base))
+    return tuple(declared), functions, broken

@@ -22,7 +22,7 @@ from nfc.syntax.source import Source, Span
 _COMMENT = re.compile(r"#[^\n]*")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """A piece of a file that is lexed and parsed by itself; places count from its start."""
 
@@ -73,6 +73,13 @@ class Document:
             piece = text[start:end]
             found.append((start, known.get(piece) or Part(piece)))
         return cls(path, Text(text, encoding), version, tuple(found))
+
+    @cached_property
+    def declarations(self) -> tuple[object, ...]:
+        """The path and the texts of all declarations: what they mean is the same while this is."""
+        kinds = ("endpoint", "transit")
+        texts = (p.text for _, p in self.parts if any(i.keyword not in kinds for i in p.items))
+        return (self.path, *texts)
 
     def at(self, offset: int) -> tuple[int, Part]:
         """The part that holds an offset, and where it begins."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from lsprotocol import types as lsp
 
@@ -17,12 +17,16 @@ from nfc.sema.hooks import HOOKS, VERDICTS
 MAX_SHOWN = 24  # lines of a declaration
 
 
-def hover(program: Program, document: Document, offset: int) -> lsp.Hover | None:
-    """What to show of what stands at an offset."""
+def hover(
+    program: Program, document: Document, offset: int, costs: Mapping[str, object] | None = None
+) -> lsp.Hover | None:
+    """What to show of what stands at an offset; `costs` says what each function takes."""
     found = document.mention_at(offset)
     if found is not None:
         start, item, mention = found
-        shown = [describe(program, s) for s in program.symbols(start, item, mention)]
+        symbols = program.symbols(start, item, mention)
+        shown = [describe(program, s) for s in symbols]
+        shown += [str((costs or {}).get(s.name, "")) for s in symbols if s.kind == "function"]
         text = "\n\n---\n\n".join(s for s in shown if s)
         range_ = document.text.range(start + mention.start, start + mention.end)
         return _hover(text, range_) if text else None

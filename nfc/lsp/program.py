@@ -105,10 +105,7 @@ class Program:
     @cached_property
     def fingerprint(self) -> tuple[object, ...]:
         """The texts of all declarations: the scope is the same while this is."""
-        return tuple(
-            (document.path, *(part.text for _, part in document.parts if _declares(part.items)))
-            for document in self.documents
-        )
+        return tuple(document.declarations for document in self.documents)
 
     @cached_property
     def scope(self) -> Scope:
@@ -140,6 +137,10 @@ class Program:
     def inner(self, owner: str, role: str) -> list[Declaration]:
         """The fields, keys or arguments of an item, in order."""
         return [d for (o, _), d in self._inner.items() if o == owner and d.symbol.kind == role]
+
+    def declares(self, owner: str, name: str) -> bool:
+        """Whether an item has a field, a key or an argument of that name."""
+        return (owner, name) in self._inner
 
     def symbols(self, start: int, item: Item, mention: Mention) -> list[Symbol]:
         """What a name stands for: several things where enums share a member; nothing where it is
@@ -226,6 +227,20 @@ class Program:
             if d is wanted and symbol in self.symbols(start, item, m)
         ]
 
+    def bound_in(self, rule: str) -> list[str]:
+        """The names that a rule binds; an alias has its rule as its owner."""
+        return [
+            m.text
+            for start, item in self.documents[0].items()
+            for m in item.mentions
+            if m.role == "alias" and _rule(start, item, m.rule) == rule
+        ]
+
+    @property
+    def arguments(self) -> list[str]:
+        """The arguments of all definitions."""
+        return [d.symbol.name for d in self._inner.values() if d.symbol.kind == "argument"]
+
     def bound_to(self, symbol: Symbol) -> Symbol | None:
         """The TLV or table that an alias stands for."""
         for _, start, item, mention in self._mentions(symbol.name):
@@ -285,10 +300,6 @@ class Program:
                 for mention in item.mentions:
                     if mention.text == name:
                         yield document, start, item, mention
-
-
-def _declares(items: tuple[Item, ...]) -> bool:
-    return any(item.keyword not in ("endpoint", "transit") for item in items)
 
 
 def _alias(item: Item, name: str, rule: int) -> Mention | None:

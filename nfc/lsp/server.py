@@ -2,64 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from lsprotocol import types as lsp
 from pygls import uris
+from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
 from nfc import __version__
-from nfc.codegen.target import DEFAULT, Target, parse_target
+from nfc.codegen.target import DEFAULT, parse_target
 from nfc.errors import NfcError
-from nfc.lsp import completion, hover, layout, navigate
-from nfc.lsp.diagnose import diagnose
+from nfc.lsp import actions, colours, completion, hover, layout, navigate, outline, signature
+from nfc.lsp import rename as renaming
 from nfc.lsp.document import Document
 from nfc.lsp.program import Place, Program
-from nfc.lsp.workspace import Workspace
+from nfc.lsp.state import State, as_shown
 from nfc.syntax.diagnostics import Diagnostic
 
-DELAY_S = 0.15  # after the last change, before diagnostics are worked out
-_SEVERITY = {
-    "error": lsp.DiagnosticSeverity.Error,
-    "warning": lsp.DiagnosticSeverity.Warning,
-}
-
-
-@dataclass
-class State:
-    """What the server knows between requests."""
-
-    target: Target
-    workspace: Workspace = field(default_factory=Workspace)
-    programs: dict[Path, Program] = field(default_factory=dict)
-    uris: dict[Path, str] = field(default_factory=dict)  # as the editor writes them
-    waiting: dict[Path, asyncio.TimerHandle] = field(default_factory=dict)
-    shown: dict[Path, dict[Path, list[Diagnostic]]] = field(default_factory=dict)
-
-    def program(self, document: Document) -> Program:
-        """The program of an open document as it is now."""
-        documents = tuple(self.workspace.used(document))
-        last = self.programs.get(document.path)
-        if last is not None and _same(last.documents, documents):
-            return last
-        self.programs[document.path] = program = Program(documents, last)
-        return program
-
-    def uri(self, path: Path) -> str:
-        """A file's URI, as the editor wrote it if it did."""
-        return self.uris.get(path) or uris.from_fs_path(str(path)) or path.as_uri()
-
-    def location(self, place: Place) -> lsp.Location:
-        """A place as the protocol has it."""
-        document = place.document
-        return lsp.Location(self.uri(document.path), document.text.range(place.start, place.end))
-
-
-def _same(a: tuple[Document, ...], b: tuple[Document, ...]) -> bool:
-    return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
+REQUEST_FAILED = -32803  # LSP 3.17, ErrorCodes: the request is well-formed, but cannot be met
+_FIX_KINDS = (lsp.CodeActionKind.QuickFix, lsp.CodeActionKind.SourceFixAll)
 
 
 class Server(LanguageServer):
@@ -68,135 +32,232 @@ class Server(LanguageServer):
     def __init__(self, kernel: str = DEFAULT) -> None:
         """A server that checks for a kernel version. Raises UsageError if it is none."""
         super().__init__("nfc", __version__, text_document_sync_kind=lsp.TextDocumentSyncKind.Full)
-        self.state = State(parse_target(kernel))
+        self.state = State(parse_target(kernel), self.text_document_publish_diagnostics)
 
-    def document(self, uri: str) -> Document | None:
-        """The open document of a URI."""
-        return self.state.workspace.open.get(path_of(uri))
-
-    def look_later(self, path: Path) -> None:
-        """Work diagnostics out once the editor has been quiet for a moment."""
-        waiting = self.state.waiting.pop(path, None)
-        if waiting is not None:
-            waiting.cancel()
-        loop = asyncio.get_running_loop()
-        self.state.waiting[path] = loop.call_later(DELAY_S, self.look, path)
-
-    def look(self, path: Path) -> None:
-        """Work the diagnostics of an open document out and show them."""
-        self.state.waiting.pop(path, None)
-        document = self.state.workspace.open.get(path)
+    def at(self, params: Any) -> tuple[Program, Document, int] | None:
+        """The program, document and offset that a request is about; None if it is not open."""
+        document = self.state.document(params.text_document.uri)
         if document is None:
-            return
-        found = diagnose(self.state.workspace, document, self.state.target)
-        before = self.state.shown.get(path, {})
-        self.state.shown[path] = found.by_file
-        for about in {*before, *found.by_file}:
-            self.show(about)
-
-    def show(self, path: Path) -> None:
-        """Publish all that open documents' programs have to say of a file."""
-        try:
-            document = self.state.workspace.get(path)
-        except NfcError:
-            return
-        seen: dict[tuple[object, ...], lsp.Diagnostic] = {}
-        for by_file in self.state.shown.values():
-            for diagnostic in by_file.get(path, []):
-                shown = _diagnostic(document, diagnostic)
-                span = diagnostic.span
-                seen.setdefault((span.start, span.end, shown.message), shown)
-        self.text_document_publish_diagnostics(
-            lsp.PublishDiagnosticsParams(
-                self.state.uri(path), list(seen.values()), document.version
-            )
-        )
-
-
-def path_of(uri: str) -> Path:
-    """The path of a URI; of one that is no file, a name of its own."""
-    return Path(uris.to_fs_path(uri) or uri.replace("/", "_"))
-
-
-def _diagnostic(document: Document, diagnostic: Diagnostic) -> lsp.Diagnostic:
-    hint = diagnostic.hint
-    return lsp.Diagnostic(
-        document.text.range(diagnostic.span.start, diagnostic.span.end),
-        diagnostic.message + (f"\n{hint}" if hint else ""),
-        severity=_SEVERITY[diagnostic.severity],
-        source="nfc",
-        data={"message": diagnostic.message, "hint": hint},
-    )
+            return None
+        return self.state.program(document), document, document.text.offset(params.position)
 
 
 def make_server(kernel: str = DEFAULT) -> Server:
     """A server with all that it can answer. Raises UsageError if there is no such kernel."""
     server = Server(kernel)
-    feature = server.feature
+    _documents(server)
+    _names(server)
+    _whole(server)
+    _fixes(server)
+    return server
 
-    @feature(lsp.INITIALIZED)
-    def initialized(params: lsp.InitializedParams) -> None:
-        workspace = server.workspace
-        state = server.state.workspace
-        state.encoding = str(
-            getattr(workspace.position_encoding, "value", workspace.position_encoding)
-        )
-        state.folders = [
-            Path(path) for f in workspace.folders.values() if (path := uris.to_fs_path(f.uri))
-        ]
 
-    @feature(lsp.TEXT_DOCUMENT_DID_OPEN)
+def _documents(server: Server) -> None:
+    """What is open, and its text."""
+    state = server.state
+
+    def take_folders() -> None:
+        found = [uris.to_fs_path(f.uri) for f in server.workspace.folders.values()]
+        state.workspace.folders = [Path(folder) for folder in found if folder]
+
+    @server.feature(lsp.INITIALIZE)
+    def initialize(params: lsp.InitializeParams) -> None:
+        encoding = server.workspace.position_encoding
+        state.workspace.encoding = encoding.value if isinstance(encoding, Enum) else str(encoding)
+        take_folders()
+
+    @server.feature(lsp.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
+    def folders(params: lsp.DidChangeWorkspaceFoldersParams) -> None:
+        take_folders()
+
+    @server.feature(lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES)
+    def watched(params: lsp.DidChangeWatchedFilesParams) -> None:
+        state.look_again()
+
+    @server.feature(lsp.TEXT_DOCUMENT_DID_OPEN)
     def opened(params: lsp.DidOpenTextDocumentParams) -> None:
         document = params.text_document
-        path = path_of(document.uri)
-        server.state.uris[path] = document.uri
-        server.state.workspace.put(path, document.text, document.version)
-        server.look_later(path)
+        state.put(document.uri, document.text, document.version)
 
-    @feature(lsp.TEXT_DOCUMENT_DID_CHANGE)
+    @server.feature(lsp.TEXT_DOCUMENT_DID_CHANGE)
     def changed(params: lsp.DidChangeTextDocumentParams) -> None:
-        path = path_of(params.text_document.uri)
-        for change in params.content_changes:
-            server.state.workspace.put(path, change.text, params.text_document.version)
-        for other in server.state.workspace.open:
-            server.look_later(other)
+        if params.content_changes:
+            document = params.text_document
+            state.put(document.uri, params.content_changes[-1].text, document.version)
 
-    @feature(lsp.TEXT_DOCUMENT_DID_CLOSE)
+    @server.feature(lsp.TEXT_DOCUMENT_DID_SAVE)
+    def saved(params: lsp.DidSaveTextDocumentParams) -> None:
+        state.check(params.text_document.uri)
+
+    @server.feature(lsp.TEXT_DOCUMENT_DID_CLOSE)
     def closed(params: lsp.DidCloseTextDocumentParams) -> None:
-        path = path_of(params.text_document.uri)
-        server.state.workspace.close(path)
-        server.state.programs.pop(path, None)
-        for about in server.state.shown.pop(path, {}):
-            server.show(about)
+        state.close(params.text_document.uri)
 
-    def at(params: Any) -> tuple[Program, Document, int] | None:
-        """The program, document and offset that a request is about."""
-        document = server.document(params.text_document.uri)
-        if document is None:
-            return None
-        return server.state.program(document), document, document.text.offset(params.position)
 
-    @feature(lsp.TEXT_DOCUMENT_HOVER)
+def _names(server: Server) -> None:
+    """What stands at a place."""
+    state = server.state
+
+    @server.feature(lsp.TEXT_DOCUMENT_HOVER)
     def on_hover(params: lsp.HoverParams) -> lsp.Hover | None:
-        found = at(params)
-        return hover.hover(*found) if found else None
+        found = server.at(params)
+        return hover.hover(*found, state.costs(found[1])) if found else None
 
-    @feature(
-        lsp.TEXT_DOCUMENT_COMPLETION, lsp.CompletionOptions(trigger_characters=[".", "{", " "])
+    @server.feature(
+        lsp.TEXT_DOCUMENT_COMPLETION, lsp.CompletionOptions(trigger_characters=[".", "{", "["])
     )
     def on_completion(params: lsp.CompletionParams) -> list[lsp.CompletionItem]:
-        found = at(params)
+        found = server.at(params)
         return [offer.item() for offer in completion.complete(*found)] if found else []
 
-    @feature(lsp.TEXT_DOCUMENT_DEFINITION)
-    def on_definition(params: lsp.DefinitionParams) -> list[lsp.Location]:
-        found = at(params)
-        places = navigate.definition(server.state.workspace, *found) if found else []
-        return [server.state.location(place) for place in places]
+    @server.feature(
+        lsp.TEXT_DOCUMENT_SIGNATURE_HELP, lsp.SignatureHelpOptions(trigger_characters=["(", ","])
+    )
+    def on_signature(params: lsp.SignatureHelpParams) -> lsp.SignatureHelp | None:
+        found = server.at(params)
+        return signature.signature(*found) if found else None
 
-    @feature(lsp.TEXT_DOCUMENT_FORMATTING)
+    @server.feature(lsp.TEXT_DOCUMENT_DEFINITION)
+    def on_definition(params: lsp.DefinitionParams) -> list[lsp.Location]:
+        found = server.at(params)
+        places = navigate.definition(state.workspace, *found) if found else []
+        return [state.location(place) for place in places]
+
+    @server.feature(lsp.TEXT_DOCUMENT_REFERENCES)
+    def on_references(params: lsp.ReferenceParams) -> list[lsp.Location]:
+        found = server.at(params)
+        places: dict[tuple[Path, int], Place] = {}
+        if found:
+            for symbol in navigate.symbols_at(*found):
+                declared = params.context.include_declaration
+                for place in navigate.references(
+                    state.workspace, found[0], symbol, declared=declared
+                ):
+                    places[place.document.path, place.start] = place
+        return [state.location(place) for place in places.values()]
+
+    @server.feature(lsp.TEXT_DOCUMENT_DOCUMENT_HIGHLIGHT)
+    def on_highlight(params: lsp.DocumentHighlightParams) -> list[lsp.DocumentHighlight]:
+        found = server.at(params)
+        return navigate.highlights(*found) if found else []
+
+    @server.feature(lsp.TEXT_DOCUMENT_PREPARE_RENAME)
+    def on_prepare(params: lsp.PrepareRenameParams) -> lsp.PrepareRenamePlaceholder | None:
+        found = server.at(params)
+        if found is None:
+            return None
+        try:
+            symbol, place = renaming.renameable(*found)
+        except NfcError as error:
+            raise _refused(error) from None
+        range_ = found[1].text.range(place.start, place.end)
+        return lsp.PrepareRenamePlaceholder(range_, symbol.name)
+
+    @server.feature(lsp.TEXT_DOCUMENT_RENAME, lsp.RenameOptions(prepare_provider=True))
+    def on_rename(params: lsp.RenameParams) -> lsp.WorkspaceEdit | None:
+        found = server.at(params)
+        if found is None:
+            return None
+        try:
+            places = renaming.rename(state.workspace, *found, params.new_name)
+        except NfcError as error:
+            raise _refused(error) from None
+        changes = {
+            state.uri(document.path): [
+                lsp.TextEdit(document.text.range(p.start, p.end), params.new_name) for p in named
+            ]
+            for document, named in places.items()
+        }
+        return lsp.WorkspaceEdit(changes)
+
+
+def _whole(server: Server) -> None:
+    """What a document is as a whole."""
+    state = server.state
+
+    @server.feature(lsp.TEXT_DOCUMENT_FORMATTING)
     def on_formatting(params: lsp.DocumentFormattingParams) -> list[lsp.TextEdit]:
-        document = server.document(params.text_document.uri)
+        document = state.document(params.text_document.uri)
         return layout.format_edits(document) if document else []
 
-    return server
+    @server.feature(lsp.TEXT_DOCUMENT_DOCUMENT_SYMBOL)
+    def on_symbols(params: lsp.DocumentSymbolParams) -> list[lsp.DocumentSymbol]:
+        document = state.document(params.text_document.uri)
+        return outline.symbols(document) if document else []
+
+    @server.feature(lsp.TEXT_DOCUMENT_FOLDING_RANGE)
+    def on_folding(params: lsp.FoldingRangeParams) -> list[lsp.FoldingRange]:
+        document = state.document(params.text_document.uri)
+        return outline.folds(document) if document else []
+
+    @server.feature(lsp.TEXT_DOCUMENT_SEMANTIC_TOKENS_FULL, colours.LEGEND)
+    def on_tokens(params: lsp.SemanticTokensParams) -> lsp.SemanticTokens:
+        document = state.document(params.text_document.uri)
+        if document is None:
+            return lsp.SemanticTokens([])
+        return lsp.SemanticTokens(colours.tokens(state.program(document), document))
+
+    @server.feature(lsp.TEXT_DOCUMENT_SEMANTIC_TOKENS_RANGE, colours.LEGEND)
+    def on_some_tokens(params: lsp.SemanticTokensRangeParams) -> lsp.SemanticTokens:
+        document = state.document(params.text_document.uri)
+        if document is None:
+            return lsp.SemanticTokens([])
+        first, last = (document.text.offset(p) for p in (params.range.start, params.range.end))
+        return lsp.SemanticTokens(colours.tokens(state.program(document), document, first, last))
+
+
+def _fixes(server: Server) -> None:
+    """What can be done about diagnostics."""
+    state = server.state
+
+    @server.feature(
+        lsp.TEXT_DOCUMENT_CODE_ACTION, lsp.CodeActionOptions(code_action_kinds=list(_FIX_KINDS))
+    )
+    def on_actions(params: lsp.CodeActionParams) -> list[lsp.CodeAction]:
+        document = state.document(params.text_document.uri)
+        if document is None:
+            return []
+        asked = params.context.only
+        start, end = (document.text.offset(p) for p in (params.range.start, params.range.end))
+        found = state.found(document)
+        offered: list[lsp.CodeAction] = []
+        if asked is None or _wanted(lsp.CodeActionKind.QuickFix, asked):
+            near = [d for d in found if d.span.start <= end and start <= d.span.end]
+            offered += _quick(document, near)
+        if asked is not None and _wanted(lsp.CodeActionKind.SourceFixAll, asked):
+            offered += _all(document)
+        return offered
+
+    def _quick(document: Document, near: list[Diagnostic]) -> Iterator[lsp.CodeAction]:
+        for diagnostic in near:
+            for fix in actions.fixes(state.workspace, document, diagnostic):
+                yield lsp.CodeAction(
+                    fix.title,
+                    kind=lsp.CodeActionKind.QuickFix,
+                    diagnostics=[as_shown(document, diagnostic)],
+                    is_preferred=fix.sure or None,
+                    edit=_edit(document, fix.edits),
+                )
+
+    def _all(document: Document) -> Iterator[lsp.CodeAction]:
+        edits = layout.format_edits(document)
+        if edits:
+            yield lsp.CodeAction(
+                "Put the file into the one layout",
+                kind=lsp.CodeActionKind.SourceFixAll,
+                edit=lsp.WorkspaceEdit({state.uri(document.path): edits}),
+            )
+
+    def _edit(document: Document, edits: tuple[actions.Edit, ...]) -> lsp.WorkspaceEdit:
+        made = [lsp.TextEdit(document.text.range(e.start, e.end), e.text) for e in edits]
+        return lsp.WorkspaceEdit({state.uri(document.path): made})
+
+
+def _wanted(kind: lsp.CodeActionKind, asked: Any) -> bool:
+    """Whether a kind of action is one of those asked for, or below one (LSP 3.17)."""
+    names = [a.value if isinstance(a, Enum) else str(a) for a in asked]
+    return any(n in ("", kind.value) or kind.value.startswith(f"{n}.") for n in names)
+
+
+def _refused(error: NfcError) -> JsonRpcException:
+    return JsonRpcException(message=error.message, code=REQUEST_FAILED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from nfc.sema import modules, typed
@@ -31,22 +32,42 @@ def analyse_tree(
     file: tree.File, path: Path, diagnostics: Diagnostics, opener: modules.Opener = modules.read
 ) -> typed.Program | None:
     """As `analyse`, of a file that is parsed already; `opener` reads those that it uses."""
+    scope = scope_of(file, path, diagnostics, opener)
+    functions = []
+    for item in file.items:
+        if isinstance(item, tree.Function):
+            claimed = claim(item.name, scope)
+            function = checked(item, scope)
+            if function is not None and claimed:
+                functions.append(function)
+    if diagnostics.has_errors:
+        return None
+    return assemble(file.span.source.base_name, scope, functions)
+
+
+def scope_of(
+    file: tree.File, path: Path, diagnostics: Diagnostics, opener: modules.Opener = modules.read
+) -> Scope:
+    """What a file and those that it uses declare, except for functions."""
     before = len(diagnostics.items)
     used = modules.load(path, file, diagnostics, opener)
     scope = declare([file, *used], diagnostics, incomplete=len(diagnostics.items) > before)
     check_definitions(scope)
-    functions = []
-    for item in file.items:
-        if isinstance(item, tree.Function):
-            claimed = _claim(item, scope)
-            function = check_function(item, scope)
-            if function is not None and claimed:
-                functions.append(function)
-                check_reach(function, diagnostics)
-    if diagnostics.has_errors:
-        return None
+    return scope
+
+
+def checked(item: tree.Function, scope: Scope) -> typed.Function | None:
+    """A function, typed, or None after an error; warns of rules that no packet takes."""
+    function = check_function(item, scope)
+    if function is not None:
+        check_reach(function, scope.diagnostics)
+    return function
+
+
+def assemble(name: str, scope: Scope, functions: Sequence[typed.Function]) -> typed.Program:
+    """The program of a file of that name."""
     return typed.Program(
-        file.span.source.base_name,
+        name,
         tuple(scope.params.values()),
         scope.params_size,
         tuple(scope.events.values()),
@@ -60,13 +81,14 @@ def _state_tables(scope: Scope) -> list[typed.Table]:
     return list({s.table.name: s.table for s in scope.states.values()}.values())
 
 
-def _claim(item: tree.Function, scope: Scope) -> bool:
-    if len(item.name.text) > MAX_NAME:
-        scope.diagnostics.error(item.name.span, f"a name has at most {MAX_NAME} characters")
+def claim(name: tree.Ident, scope: Scope) -> bool:
+    """Take a name for a function; an error if it cannot be one."""
+    if len(name.text) > MAX_NAME:
+        scope.diagnostics.error(name.span, f"a name has at most {MAX_NAME} characters")
         return False
-    if item.name.text.endswith(("_stats", "_table")):
+    if name.text.endswith(("_stats", "_table")):
         scope.diagnostics.error(
-            item.name.span, "functions are not called …_stats or …_table: nfc's maps are"
+            name.span, "functions are not called …_stats or …_table: nfc's maps are"
         )
         return False
-    return scope.claim(item.name, "function")
+    return scope.claim(name, "function")

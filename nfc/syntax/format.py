@@ -7,14 +7,16 @@ its last list, into the operands in its last parentheses.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+
+from lark import Token
 
 from nfc.errors import NfcError
 from nfc.syntax import pieces
 from nfc.syntax.align import WIDTH, Row, arrange
 from nfc.syntax.diagnostics import Diagnostics
-from nfc.syntax.parser import parse
+from nfc.syntax.parser import lex, parse_tokens
 from nfc.syntax.pieces import HEADS, Atom, Entry, Group, Kind, Node, is_comment, is_word
 from nfc.syntax.source import MAX_SOURCE_BYTES, Source
 
@@ -35,29 +37,33 @@ _TIGHT_AFTER = {"(", "[", "."}
 _TIGHT_BEFORE = {")", "]", ",", ":", "."}
 
 
-def format_source(source: Source) -> str:
+Tokens = list[tuple[int, Token]]  # of a text, with where each begins
+
+
+def read(source: Source) -> Tokens:
+    """The tokens of a text. Raises SourceErrors when it does not parse."""
+    diagnostics = Diagnostics()
+    tokens = lex(source.text)
+    parse_tokens(tokens, source, diagnostics)
+    diagnostics.check()
+    return [(token.start_pos or 0, token) for token in tokens]
+
+
+def format_source(source: Source, reader: Callable[[Source], Tokens] = read) -> str:
     """The text of a file in its canonical layout; formatting that again changes nothing.
 
     Only spaces, line ends and the commas behind last parts change, and comments within a line
-    move above it. Raises SourceErrors when the text does not parse.
+    move above it. Raises SourceErrors when the text does not parse, as `reader` does.
     """
-    _parse(source)
-    before = pieces.atoms(source)
+    before = pieces.atoms(source, reader(source))
     lines = _rows(pieces.items(pieces.nest(before)), 0, top=True)
     text = "".join(f"{line}\n" for line in lines)
     if len(text.encode()) > MAX_SOURCE_BYTES:
         raise NfcError(f"{source.name} formatted would be larger than {MAX_SOURCE_BYTES} bytes")
     after = Source(source.name, text)
-    _parse(after)
-    if _meaning(pieces.atoms(after)) != _meaning(before):
+    if _meaning(pieces.atoms(after, reader(after))) != _meaning(before):
         raise NfcError(f"{source.name} formatted would mean something else, a mistake of nfc's")
     return text
-
-
-def _parse(source: Source) -> None:
-    diagnostics = Diagnostics()
-    parse(source, diagnostics)
-    diagnostics.check()
 
 
 def _meaning(stream: Sequence[Atom]) -> tuple[list[str], list[str]]:

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from nfc.syntax.language import ITEM_KEYWORDS, STATEMENT_STARTS, lark
+from lark import Token
+
+from nfc.syntax.language import ITEM_KEYWORDS, STATEMENT_STARTS
 from nfc.syntax.source import Source
 
 HEADS = {"when", "otherwise"}  # what follows their condition is a body: in braces, or one statement
@@ -88,8 +90,8 @@ def is_word(node: Node, words: Iterable[str]) -> bool:
     return isinstance(node, Atom) and node.text in words and not node.name and not node.is_comment
 
 
-def atoms(source: Source) -> list[Atom]:
-    """The tokens and comments of a text that parses."""
+def atoms(source: Source, tokens: Iterable[tuple[int, Token]]) -> list[Atom]:
+    """The tokens and comments of a text that parses, given its tokens and where each begins."""
     out: list[Atom] = []
     place, newlines, dot = 0, 0, False
 
@@ -102,8 +104,7 @@ def atoms(source: Source) -> list[Atom]:
             place, newlines = found.end(), 0
         newlines += source.text.count("\n", place, end)
 
-    for token in lark().lex(source.text):
-        start = token.start_pos or 0
+    for start, token in tokens:
         pass_over(start)
         out.append(Atom(str(token), token.type, newlines, dot or token.type == "NAME"))
         place, newlines, dot = start + len(token), 0, token.value == "."

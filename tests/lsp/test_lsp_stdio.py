@@ -13,7 +13,7 @@ from lsprotocol import types as lsp
 
 from nfc.resources import data_dir
 
-DELAY = (data_dir("stdlib") / "delay.nf").read_text()
+DELAY = Path(__file__).with_name("path_delay.nf").read_text()
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def test_the_same_texts_at_the_same_places(
     workspace = Workspace()
     document = workspace.put(tmp_path / "wrong.nf", case.program + "\n", 1)
     found = diagnose(workspace, document, parse_target(case.kernel))
-    shown = [d for by_file in found.by_file.values() for d in by_file]
+    shown = [d for by_file in found.values() for d in by_file]
     assert [d.to_json() for d in sorted(shown, key=_order)] == [
         d.to_json() for d in sorted(said, key=_order)
     ]
