@@ -18,7 +18,7 @@ from nfc.cli import output, version
 from nfc.errors import NfcError
 
 COMMANDS = (
-    *("new", "build", "check", "run", "test", "fmt"),
+    *("new", "build", "explain", "check", "run", "test", "fmt"),
     *("deploy", "status", "set", "table", "events", "undeploy"),
     *("lab", "delay"),
     *("lsp", "demo", "completion"),

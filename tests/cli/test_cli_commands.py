@@ -23,7 +23,7 @@ Nfc = Callable[..., tuple[int, str, str]]
 
 STDLIB = data_dir("stdlib")
 COMMANDS = [
-    *("new", "build", "check", "run", "test", "fmt"),
+    *("new", "build", "explain", "check", "run", "test", "fmt"),
     *("deploy", "status", "set", "table", "events", "undeploy"),
     *("lab", "delay"),
     *("lsp", "demo", "completion"),
@@ -152,6 +152,8 @@ ERRORS_AS_JSON = {
     "deploy": ["deploy", DELAY, "--dev", "lo", "--route", "fd00::1"],
     "deploy a wrong program": ["deploy", "bad.nf", "--dev", "lo", "--route", "fd00::1"],
     "status": ["status", "f"],
+    "explain": ["explain", END, "--function", "ent"],
+    "explain a wrong program": ["explain", "bad.nf"],
     "check": ["check", END, "--function", "ent", "--no-load"],
     "check a wrong program": ["check", "bad.nf"],
 }

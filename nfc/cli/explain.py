@@ -1,0 +1,100 @@
+"""`nfc explain`: what functions do to a packet, in plain sentences, and what they cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nfc.cli import options, output
+from nfc.errors import NfcError, UsageError
+
+if TYPE_CHECKING:
+    from nfc.compiler import Compilation, Compiled
+
+
+@click.command()
+@options.source
+@options.function
+@options.kernel
+@click.option(
+    "--svg",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="OUT",
+    help="Draw the decisions of one function into this file.",
+)
+@click.option(
+    "--pcap",
+    "capture",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Run a capture, and say what share of its packets each rule took.",
+)
+@options.json_output
+def explain(
+    file: Path,
+    function: str | None,
+    kernel: str,
+    svg: Path | None,
+    capture: Path | None,
+    as_json: bool,
+) -> None:
+    """Say what functions do to a packet, rule by rule, and what that costs.
+
+    For each rule: when it is taken, what it changes, what becomes of the packet; the instructions
+    on its longest way, its calls of the kernel's helpers, and which edits were put into one call.
+    Then the oldest kernel that the function runs on, and what asks for that.
+    """
+    from nfc.compiler import compile_file
+    from nfc.explain.report import explain as explained
+
+    with output.errors_as_json(as_json):
+        compilation = compile_file(file, kernel)
+        if not as_json:
+            output.warnings(compilation.warnings)
+        chosen = compilation.functions
+        if function is not None or svg is not None:
+            chosen = (compilation.function(function),)
+        if not chosen:
+            raise UsageError(f"{file} declares no function")
+        found = [explained(compilation, one) for one in chosen]
+        if capture is not None:
+            found = [
+                one.with_packets(_taken(compilation, compiled, capture))
+                for one, compiled in zip(found, chosen, strict=True)
+            ]
+        if svg is not None:
+            from nfc.explain.graph import svg as drawn
+
+            try:
+                svg.write_text(drawn(found[0]), encoding="utf-8")
+            except OSError as error:
+                raise NfcError(f"cannot write {svg}: {error.strerror or error}") from None
+    if as_json:
+        output.show_json({"ok": True, "functions": [one.to_json() for one in found]})
+    else:
+        click.echo("\n\n".join(str(one) for one in found))
+
+
+def _taken(compilation: Compilation, compiled: Compiled, capture: Path) -> Counter[int]:
+    """How many packets of a capture each rule took, by the rule's place."""
+    from nfc.packet.base import PacketError
+    from nfc.run.replay import Options, replay
+    from nfc.run.session import Session
+    from nfc.run.subject import of
+    from nfc.run.tally import Tally
+
+    session = Session(of(compilation, compiled), params={}, fib=None, engine="jit", seed=0)
+    rules: Counter[int] = Counter()
+    try:
+        with capture.open("rb") as stream:
+            for result in replay(session, stream, Options(), Tally(), None):
+                if result.ran is not None and result.ran.rule is not None:
+                    rules[result.ran.rule] += 1
+    except OSError as error:
+        raise NfcError(f"cannot read {capture}: {error.strerror or error}") from None
+    except PacketError as error:
+        raise NfcError(f"{capture}: {error}") from None
+    return rules

@@ -1,0 +1,213 @@
+"""What each rule of a compiled function costs, read off its object.
+
+The control-flow graph of the program's instructions, its loops taken together, has no circles: so
+the longest way through it can be found. A rule's way is one through the place where the rule's
+packets are counted. Rounds of loops are told apart: how many there are is the packet's doing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from nfc.bpf.helpers import HELPERS
+from nfc.bpf.isa import EXIT, GOTO, GOTOL, LDX, ST, STX, Instruction, decode
+from nfc.bpf.object import Program
+from nfc.explain.needs import Lines
+from nfc.manifest import Manifest
+
+_FRAME_POINTER = 10
+_SIZE_DW, _MODE_MEM = 0x18, 0x60
+_MOV, _ADD = 0xBF, 0x07  # of 64 bits: a register, a number
+_MORE_THAN = (0x25, 0x26)  # jgt with a number, 64 and 32 bits wide
+MAX_ROUNDS = 255  # no loop of nfc's has more; larger numbers are offsets
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A loop on the way: the instructions of one round, each counted once; the most rounds, None
+    where no comparison with a number says."""
+
+    instructions: int
+    rounds: int | None
+
+
+@dataclass(frozen=True)
+class RuleCost:
+    """A rule's way through the program, at its longest.
+
+    `instructions` counts each once, also those of `loops`. `calls` are the helpers on the way, in
+    order. `stack`: bytes that the way reaches below the frame pointer.
+    """
+
+    line: int
+    instructions: int
+    loops: tuple[Loop, ...]
+    calls: tuple[str, ...]
+    stack: int
+
+
+def rule_costs(program: Program, manifest: Manifest) -> tuple[RuleCost | None, ...]:
+    """The cost of each rule of a linked program, in order; None for one whose code LLVM has left
+    out, since no packet can take it."""
+    graph = _Graph(program)
+    rules = [c for c in manifest.counters if c.kind == "rule"]
+    return tuple(graph.cost(graph.counted(n, c.line), c.line) for n, c in enumerate(rules))
+
+
+class _Graph:
+    def __init__(self, program: Program) -> None:
+        self.code = dict(decode(program.code))
+        self.lines = Lines(program)
+        self.after = {slot: tuple(_after(slot, insn)) for slot, insn in self.code.items()}
+        self.part = _parts(self.after)  # of each instruction: the first one of its loop, or itself
+        self.members: dict[int, list[int]] = {}
+        for slot, part in self.part.items():
+            self.members.setdefault(part, []).append(slot)
+        order = _order(self.after, self.part)
+        before = {part: [p for p in order if part in self._next(p)] for part in order}
+        self.down = self._longest(list(reversed(order)), {p: self._next(p) for p in order})
+        self.up = self._longest(order, before)
+
+    def _next(self, part: int) -> list[int]:
+        slots = self.members[part]
+        found = {self.part[t] for s in slots for t in self.after[s] if t in self.part}
+        return sorted(found - {part})
+
+    def _longest(
+        self, order: Sequence[int], to: Mapping[int, Sequence[int]]
+    ) -> dict[int, tuple[int, int | None]]:
+        """Of each part: the instructions of the longest way on, and the next part on it."""
+        found: dict[int, tuple[int, int | None]] = {}
+        for part in order:
+            best = max(((found[p][0], -p) for p in to[part] if p in found), default=None)
+            size = len(self.members[part])
+            found[part] = (size, None) if best is None else (size + best[0], -best[1])
+        return found
+
+    def counted(self, number: int, line: int) -> int | None:
+        """Where the packets of a rule are counted: this CPU's count is loaded and stored again."""
+        ours = [s for s in self.code if self.lines.at(s) == line]
+        for slot in ours:
+            insn = self.code[slot]
+            if (insn.opcode, insn.off) != (LDX | _SIZE_DW | _MODE_MEM, 8 * number):
+                continue
+            stores = (
+                (other.opcode, other.dst, other.off)
+                == (STX | _SIZE_DW | _MODE_MEM, insn.src, insn.off)
+                for other in (self.code.get(slot + n) for n in range(1, 6))
+                if other is not None
+            )
+            if any(stores) and slot in self.part:
+                return slot
+        return None
+
+    def cost(self, at: int | None, line: int) -> RuleCost | None:
+        if at is None:
+            return None
+        here = self.part[at]
+        way = [*list(self._follow(here, self.up))[:0:-1], *self._follow(here, self.down)]
+        slots = [s for part in way for s in sorted(self.members[part])]
+        calls = tuple(
+            HELPERS[i.imm].name if i.imm in HELPERS else f"helper {i.imm}"
+            for i in (self.code[s] for s in slots)
+            if i.calls_helper
+        )
+        loops = tuple(self._loop(p) for p in way if len(self.members[p]) > 1)
+        return RuleCost(line, len(slots), loops, calls, max(map(self._depth, slots), default=0))
+
+    def _loop(self, part: int) -> Loop:
+        """A loop that is left when a count is more than a number has that many rounds, and one."""
+        members = self.members[part]
+        counts = [
+            insn.imm
+            for slot in members
+            if (insn := self.code[slot]).opcode in _MORE_THAN
+            and 0 < insn.imm <= MAX_ROUNDS
+            and any(self.part.get(target) != part for target in self.after[slot])
+        ]
+        return Loop(len(members), min(counts) + 1 if counts else None)
+
+    def _follow(self, part: int | None, ways: dict[int, tuple[int, int | None]]) -> Iterator[int]:
+        while part is not None:
+            yield part
+            part = ways[part][1]
+
+    def _depth(self, slot: int) -> int:
+        """Bytes below the frame pointer that an instruction reaches."""
+        insn = self.code[slot]
+        base = insn.src if insn.cls == LDX else insn.dst
+        if insn.cls in (LDX, ST, STX) and base == _FRAME_POINTER:
+            return -insn.off
+        before = self.code.get(slot - 1)
+        made = before is not None and before.opcode == _MOV and before.src == _FRAME_POINTER
+        if insn.opcode == _ADD and made and before is not None and before.dst == insn.dst:
+            return -insn.imm
+        return 0
+
+
+def _after(slot: int, insn: Instruction) -> Iterator[int]:
+    if insn.opcode == EXIT:
+        return
+    if insn.opcode not in (GOTO, GOTOL):
+        yield slot + insn.slots
+    if insn.jump is not None:
+        yield slot + 1 + insn.jump
+
+
+def _parts(after: Mapping[int, Sequence[int]]) -> dict[int, int]:
+    """The strongly connected parts that can be reached from 0 (Tarjan), by their first member."""
+    index: dict[int, int] = {}
+    low: dict[int, int] = {}
+    stack: list[int] = []
+    within: set[int] = set()
+    part: dict[int, int] = {}
+    work: list[tuple[int, Iterator[int]]] = []
+
+    def enter(slot: int) -> None:
+        index[slot] = low[slot] = len(index)
+        stack.append(slot)
+        within.add(slot)
+        work.append((slot, iter(after.get(slot, ()))))
+
+    enter(0)
+    while work:
+        slot, rest = work[-1]
+        for target in rest:
+            if target not in index:
+                enter(target)
+                break
+            if target in within:
+                low[slot] = min(low[slot], index[target])
+        else:
+            work.pop()
+            if work:
+                low[work[-1][0]] = min(low[work[-1][0]], low[slot])
+            if low[slot] == index[slot]:
+                members: list[int] = []
+                while not members or members[-1] != slot:
+                    members.append(stack.pop())
+                within.difference_update(members)
+                part |= dict.fromkeys(members, min(members))
+    return part
+
+
+def _order(after: Mapping[int, Sequence[int]], part: Mapping[int, int]) -> list[int]:
+    """The parts, each behind all that lead to it."""
+    to: dict[int, set[int]] = {p: set() for p in part.values()}
+    for slot, targets in after.items():
+        if slot in part:
+            to[part[slot]] |= {part[t] for t in targets if t in part and part[t] != part[slot]}
+    waiting = dict.fromkeys(to, 0)
+    for onward in to.values():
+        for target in onward:
+            waiting[target] += 1
+    ready, order = [part[0]], []
+    while ready:
+        one = ready.pop()
+        order.append(one)
+        for target in sorted(to[one]):
+            waiting[target] -= 1
+            if not waiting[target]:
+                ready.append(target)
+    return order

@@ -1,0 +1,179 @@
+"""Values and conditions of a typed program, as an operator would say them."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from nfc.compiler import value_text
+from nfc.sema import typed, types
+from nfc.sema.headers import HeaderField
+
+_FIELDS = {
+    "traffic_class": "traffic class",
+    "flow_label": "flow label",
+    "payload_length": "payload length",
+    "next_header": "next header",
+    "hop_limit": "hop limit",
+    "src": "source",
+    "dst": "destination",
+    "segments_left": "Segments Left",
+    "last_entry": "Last Entry",
+    "protected": "flag protected",
+    "oam": "flag O (OAM)",
+    "alert": "flag alert",
+    "hmac": "flag H (HMAC)",
+    "src_port": "source port",
+    "dst_port": "destination port",
+    "total_length": "total length",
+    "ttl": "TTL",
+    "dscp": "DSCP",
+    "syn": "flag SYN",
+    "ack": "flag ACK",
+    "fin": "flag FIN",
+    "rst": "flag RST",
+    "psh": "flag PSH",
+}
+_HEADERS = {
+    "ip": "the",
+    "srh": "the SRH's",
+    "inner": "the inner packet's",
+    "ipv4": "the inner IPv4 packet's",
+    "udp": "the UDP",
+    "tcp": "the TCP",
+    "icmp6": "the ICMPv6",
+}
+_META = {
+    "length": "the packet's length",
+    "mark": "the packet's mark",
+    "priority": "the packet's priority",
+    "ingress": "the number of the interface it came in at",
+    "hash": "the hash of its flow",
+    "cpu": "the number of the CPU",
+}
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
+_COMPARE = {
+    "==": "is",
+    "!=": "is not",
+    "<": "is less than",
+    "<=": "is at most",
+    ">": "is more than",
+    ">=": "is at least",
+}
+_TIMES = {
+    "==": "is",
+    "!=": "is not",
+    "<": "is before",
+    "<=": "is not after",
+    ">": "is after",
+    ">=": "is not before",
+}
+
+
+def field(part: HeaderField) -> str:
+    """A field of a header: the SRH's tag."""
+    return f"{_HEADERS[part.header]} {_FIELDS.get(part.name, part.name.replace('_', ' '))}"
+
+
+def tlv(one: typed.Tlv) -> str:
+    """A TLV that a condition binds: the DM TLV; the second NODE TLV."""
+    return f"the {_ORDINALS[one.index]} {one.name} TLV" if one.index else f"the {one.name} TLV"
+
+
+def table_key(table: typed.Table, key: tuple[typed.Expr, ...]) -> str:
+    """Where a table is looked up: flows [the source, the destination]."""
+    return f"{table.name} [{', '.join(value(k) for k in key)}]"
+
+
+def constant(expr: typed.Const) -> str:
+    """A known value: an enum's member, an address, a number with its unit."""
+    if isinstance(expr.type, types.Enum):
+        names = [n for n, v in expr.type.members if v == expr.value]
+        span = expr.span
+        written = span.source.text[span.start : span.end]
+        return written if written in names else (names or [str(expr.value)])[0]
+    if isinstance(expr.type, types.Duration):
+        return duration(expr.value)
+    return value_text(expr.type, expr.value)
+
+
+def duration(ns: int) -> str:
+    """Nanoseconds in the largest unit that has no fraction: 5 ms."""
+    for unit, size in (("s", 10**9), ("ms", 10**6), ("µs", 10**3)):
+        if ns and ns % size == 0:
+            return f"{ns // size} {unit}"
+    return f"{ns} ns"
+
+
+def value(expr: typed.Expr) -> str:
+    """A value; conditions that stand for one come out as conditions."""
+    match expr:
+        case typed.Const():
+            return constant(expr)
+        case typed.ParamRead(param=param):
+            return param.name
+        case typed.HeaderRead(field=part):
+            return field(part)
+        case typed.MetaRead(field=meta):
+            return _META[meta.name]
+        case typed.SegmentRead(index=0):
+            return "the path's last segment"
+        case typed.SegmentRead(index=index):
+            return f"segment {index} of the segment list"
+        case typed.TlvRead(tlv=one, field=part):
+            return f"{tlv(one)}'s {part.name}"
+        case typed.EntryRead(entry=entry, member=member):
+            return f"the {member.name} in {entry.table.name}"
+        case typed.StateRead(state=state):
+            return f"state {state.name}"
+        case typed.Now():
+            return "the time now"
+        case typed.Arith(op=op, left=left, right=right):
+            return f"{_operand(left)} {op} {_operand(right)}"
+    return condition(expr)
+
+
+def _operand(expr: typed.Expr) -> str:
+    return f"({value(expr)})" if isinstance(expr, typed.Arith) else value(expr)
+
+
+def condition(expr: typed.Expr, outer: str = "") -> str:
+    """A condition; `outer` is the `and` or `or` that it stands in."""
+    match expr:
+        case typed.Logic(op=op, left=left, right=right):
+            text = f"{condition(left, op)} {op} {condition(right, op)}"
+            return f"({text})" if outer not in ("", op) else text
+        case typed.Not(value=typed.HasTlv(tlv=one)):
+            return f"the SRH has no{f' {_ORDINALS[one.index]}' if one.index else ''} TLV {one.name}"
+        case typed.Not(value=typed.HasEntry(entry=entry)):
+            return f"there is no entry {table_key(entry.table, entry.key)}"
+        case typed.Not(value=typed.InPrefix() as within):
+            return condition(within).replace(" is in ", " is not in ")
+        case typed.Not(value=of):
+            return f"it is not so that ({condition(of)})"
+        case typed.Compare(op=op, left=left, right=right):
+            timely = isinstance(left.type, types.Timestamp)
+            return f"{value(left)} {(_TIMES if timely else _COMPARE)[op]} {value(right)}"
+        case typed.InPrefix(value=of, address=address, length=length, width=width):
+            kind = ipaddress.IPv6Address if width == 128 else ipaddress.IPv4Address
+            return f"{value(of)} is in {kind(address)}/{length}"
+        case typed.HasTlv(tlv=one):
+            which = f"a {_ORDINALS[one.index]}" if one.index else "a"
+            return f"the SRH has {which} TLV {one.name}"
+        case typed.HasEntry(entry=entry):
+            return f"there is an entry {table_key(entry.table, entry.key)}"
+        case typed.Sample(of=of):
+            return f"chance picks it, one packet in {value(of)}"
+        case typed.Every(of=of):
+            return f"it is the last of {value(of)} packets that came to this test on its CPU"
+        case typed.Const(value=known):
+            return "always" if known else "never"
+    return f"{value(expr)} is true"
+
+
+def parts(expr: typed.Expr | None) -> list[str]:
+    """A rule's condition as what must hold all at once."""
+    if expr is None:
+        return []
+    if isinstance(expr, typed.Logic) and expr.op == "and":
+        return [*parts(expr.left), *parts(expr.right)]
+    return [condition(expr)]

@@ -1,0 +1,84 @@
+"""Costs and needs, held against what runs: no packet takes a longer way than is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nfc.bpf.link import link
+from nfc.bpf.object import Program
+from nfc.bpf.reader import read_object
+from nfc.compiler import Compilation, Compiled, compile_file
+from nfc.explain.cost import RuleCost, rule_costs
+from nfc.explain.report import explain
+from nfc.packet import Packet, ip, packet, srh, udp
+from nfc.resources import data_dir
+from nfc.run.session import Session
+from nfc.run.subject import of
+
+SID, NEXT = "fd00:b::d", "fd00:2::2"
+
+
+def query() -> Packet:
+    return packet(ip("fd00:1::1", SID), srh([SID, NEXT], left=1), udp(4000, 5000), b"x")
+
+
+def linked(compilation: Compilation, compiled: Compiled) -> Program:
+    return link(read_object(compilation.object([compiled])), compiled.function.name)
+
+
+def worst(cost: RuleCost) -> int:
+    """Instructions with every loop at its most rounds."""
+    return cost.instructions + sum(x.instructions * ((x.rounds or 1) - 1) for x in cost.loops)
+
+
+@pytest.mark.parametrize("name", ["tag", "end", "nsh", "x", "t"])
+def test_what_runs_is_within_what_is_said(name: str) -> None:
+    compilation = compile_file(data_dir("stdlib") / f"{name}.nf")
+    compiled = compilation.functions[0]
+    costs = rule_costs(linked(compilation, compiled), compiled.manifest)
+    subject = of(compilation, compiled)
+    session = Session(subject, params={}, fib=None, engine="interpreter", seed=0)
+    ran = session.run(bytes(query()), 0, traced=True)
+    assert ran.rule is not None
+    cost = costs[ran.rule]
+    assert cost is not None
+    steps = ran.outcome.steps
+    code = linked(compilation, compiled).code
+    calls = [s for s in steps if code[8 * s.slot] == 0x85 and code[8 * s.slot + 1] >> 4 == 0]
+    assert 0 < len(steps) <= worst(cost)
+    assert len(calls) <= len(cost.calls)
+    assert len(steps) > cost.instructions // 3  # it is no mere upper bound
+
+
+def compiled_from(folder: Path, source: str) -> tuple[Compilation, Compiled]:
+    path = folder / "f.nf"
+    path.write_text(source)
+    compilation = compile_file(path, "6.12")
+    return compilation, compilation.functions[0]
+
+
+def test_edits_that_are_one_call(tmp_path: Path) -> None:
+    source = (
+        "tlv A = 200 { x: u8, y: u8 } endpoint f { when srh has A[1] as a { set a.x = 1"
+        " set srh.tag = 2 set a.y = 3 set srh.oam = 1 add A {} forward } otherwise drop }"
+    )
+    rule, _ = explain(*compiled_from(tmp_path, source)).rules
+    merged = {one.edits: (one.call, one.size) for one in rule.merged}
+    assert merged[1, 3] == ("bpf_lwt_seg6_store_bytes", 2)
+    assert merged[2, 4] == ("bpf_lwt_seg6_store_bytes", 3)
+    assert merged[5,][0].startswith("bpf_lwt_seg6_adjust_srh")
+
+
+def test_the_oldest_kernel_and_why(tmp_path: Path) -> None:
+    def oldest(source: str) -> tuple[str, str]:
+        found = explain(*compiled_from(tmp_path, source))
+        return str(found.oldest), found.needs[0].what
+
+    plain = "transit f at in { otherwise drop }"
+    assert oldest(plain) == ("5.3", "the oldest that nfc compiles for")
+    event = "event e { a: u8 } endpoint f { otherwise { emit e { a = 1 } forward } }"
+    assert oldest(event)[0] == "5.8"
+    clock = "event e { a: timestamp } endpoint f { otherwise { emit e { a = now() } forward } }"
+    assert oldest(clock) == ("6.1", "bpf_ktime_get_tai_ns")
