@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup test kernels fuzz lint format demo bench bench-delay wheel lock clean
+.PHONY: help setup test kernels fuzz lint format demo lab-delay bench bench-delay wheel lock clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ format: setup ## Rewrite the sources in the project's style
 demo: ## Compile functions, load them onto real routes, send packets through (no root: simulated)
 	@scripts/setup demo
 	@.venv/bin/nfc demo
+
+lab-delay: ## Measure three links of 1, 5 and 20 ms in a lab; results in build/lab-delay (root)
+	@scripts/setup test
+	@.venv/bin/nfc lab run examples/delay/topology.toml --results build/lab-delay
 
 bench: setup ## Measure functions against C by hand, the check against the kernel's, the language server (root, clang)
 	@.venv/bin/python bench/functions.py

@@ -243,9 +243,10 @@ class _Maker:
 
 
 def environment(record: Record) -> dict[str, str]:
-    """What commands of a lab find in their environment beside ours: LAB is its name, and the
-    namespace of node r-1 is NETNS_r_1. `nfc` and this Python come first in PATH."""
-    found = {**os.environ, "LAB": record.name}
+    """What commands of a lab find in their environment beside ours: LAB is its name, LAB_DIR a
+    folder that goes with it, and the namespace of node r-1 is NETNS_r_1. `nfc` and this Python
+    come first in PATH."""
+    found = {**os.environ, "LAB": record.name, "LAB_DIR": str(records.folder(record.name))}
     for node, name in record.namespaces.items():
         found[f"NETNS_{node.replace('-', '_')}"] = name
     here = str(Path(sys.executable).parent)

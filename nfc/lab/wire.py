@@ -20,9 +20,11 @@ import json
 import os
 import select
 import socket
+import statistics
 import struct
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -39,6 +41,7 @@ _PR_SET_TIMERSLACK: Final = 29  # uapi/linux/prctl.h
 _BUFFER: Final = 16 << 20  # bytes
 _MOST_FRAME: Final = 65_600
 _BATCH: Final = 64  # frames read from one side before the other has its turn
+_LATELY: Final = 10_000  # frames
 _LATE: Final = 50_000_000  # ns: an older time of arrival than this is a clock that jumped
 _TIME: Final = struct.Struct("@qq")
 
@@ -87,6 +90,7 @@ class Side:
         self.received = self.sent = self.missed = self.refused = 0
         self.bytes = 0
         self.late = self.latest = 0  # ns, sum and maximum
+        self.lately: deque[int] = deque(maxlen=_LATELY)  # ns
 
     def read(self) -> bool:
         """Take in what has come; whether there may be more."""
@@ -123,10 +127,12 @@ class Side:
             self.sent += 1
             self.bytes += len(frame)
             self.late += now - due
+            self.lately.append(now - due)
             self.latest = max(self.latest, now - due)
 
     def status(self) -> dict[str, Any]:
-        """Counts, and in microseconds how much later than due frames were sent."""
+        """Counts, and in microseconds how much later than due frames were sent: the mean, the
+        median of the last `_LATELY`, the most."""
         raw = self.input.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)  # since the last call
         self.missed += struct.unpack("@II", raw)[1]
         return {
@@ -140,6 +146,7 @@ class Side:
             "missed": self.missed,
             "refused": self.refused,
             "late_us": round(self.late / max(self.sent, 1) / 1000, 1),
+            "median_late_us": round(statistics.median(self.lately or (0,)) / 1000, 1),
             "latest_us": round(self.latest / 1000, 1),
         }
 
