@@ -43,10 +43,10 @@ class Helper:
 
     def withdrawn_at(self, hook: str, version: KernelVersion) -> KernelVersion | None:
         """The update of this kernel's series that took the helper from programs at `hook`, if
-        `version` has it."""
+        `version` has it, or names the series alone: then it may be any update of it."""
         for update in _WITHDRAWN.get((self.number, hook), ()):
             same = (update.major, update.minor) == (version.major, version.minor)
-            if same and update <= version:
+            if same and (update <= version or not version.patch):
                 return update
         return None
 

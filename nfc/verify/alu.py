@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from nfc.bpf.isa import ALU64
 from nfc.verify import arith
 from nfc.verify.program import Insn
 from nfc.verify.refusal import Refused
-from nfc.verify.scalar import S32_MAX, S32_MIN, S64_MIN, U32, U64, Scalar
+from nfc.verify.scalar import S32_MAX, S32_MIN, S64_MIN, U32, U64, ZERO, Scalar, constant
 from nfc.verify.stack import MAX_OFFSET
 from nfc.verify.values import (
     CTX,
@@ -83,6 +84,7 @@ def step_alu(m: Machine, i: Insn) -> int:
         if a.kind != SCALAR:
             regs[i.dst] = move_pointer(m, i, a, constant)
             return i.next
+        a = _forked(m, i, a, constant)
         found = arith.compute(i.operation, i.wide, a.number, constant)
         kept = _link(m, i, a, constant)
         regs[i.dst] = Reg(SCALAR, found, 0, *kept, 0, (a,))
@@ -90,6 +92,7 @@ def step_alu(m: Machine, i: Insn) -> int:
     b = m.operand(i.src)
     if a.kind == SCALAR:
         if b.kind == SCALAR:
+            a = _forked(m, i, a, b.number)
             found = arith.compute(i.operation, i.wide, a.number, b.number)
             kept = (0, None) if i.src == i.dst else _link(m, i, a, b.number)
             regs[i.dst] = Reg(SCALAR, found, 0, *kept, 0, (a, b))
@@ -110,6 +113,23 @@ def step_alu(m: Machine, i: Insn) -> int:
     return i.next
 
 
+def _forked(m: Machine, i: Insn, a: Reg, by: Scalar) -> Reg:
+    """`n & c` and `n | c` where n is -1 or 0, as compilers make them of a choice: both are
+    followed apart (maybe_fork_scalars). What `a` is on this way."""
+    if i.operation not in (arith.AND, arith.OR) or by.mask or not m.rules.known_results:
+        return a
+    low = a.number
+    if (low.smin, low.smax) == (-1, 0):
+        ones, zeros = constant(-1), ZERO
+    elif (low.s32min, low.s32max) == (-1, 0):
+        ones, zeros = arith.with_low(low, U32), arith.with_low(low, 0)
+    else:
+        return a
+    other = m.push_to(i.slot, i)
+    other.frames[-1].regs[i.dst] = Reg(SCALAR, zeros, deps=(a,))
+    return Reg(SCALAR, ones, deps=(a,))
+
+
 def _link(m: Machine, i: Insn, a: Reg, added: Scalar) -> tuple[int, object]:
     """The id of a sum that stays linked to what it was made from: `r2 = r1; r2 += 5`."""
     if not a.id or i.operation not in (arith.ADD, arith.SUB) or a.about is not None:
@@ -126,8 +146,16 @@ def _link(m: Machine, i: Insn, a: Reg, added: Scalar) -> tuple[int, object]:
 
 
 def step_unary(m: Machine, i: Insn) -> int:
-    """Negation and byte order: nothing is known of the result."""
-    m.regs[i.dst] = unknown(m.operand(i.dst))
+    """Negation and byte order: before `known_results`, nothing is known of what comes out."""
+    a = m.operand(i.dst)
+    if a.kind != SCALAR or not m.rules.known_results:
+        m.regs[i.dst] = unknown(a)
+    elif i.operation == arith.NEG:
+        m.regs[i.dst] = Reg(SCALAR, arith.compute(arith.SUB, i.wide, ZERO, a.number), deps=(a,))
+    else:
+        swaps = i.op & 7 == ALU64 or bool(i.op & 8)  # le16 and the like swap nothing here
+        found = arith.ordered(a.number, i.imm, swaps)
+        m.regs[i.dst] = a if found is a.number and not swaps else Reg(SCALAR, found, deps=(a,))
     return i.next
 
 

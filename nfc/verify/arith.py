@@ -17,6 +17,7 @@ from nfc.verify.scalar import (
     S64_MIN,
     U32,
     U64,
+    UNBOUNDED,
     UNKNOWN,
     Bounds,
     Scalar,
@@ -221,6 +222,32 @@ _SHIFTS = {
     (LSH, True): _lsh64, (LSH, False): _lsh32, (RSH, True): _rsh64, (RSH, False): _rsh32,
     (ARSH, True): _arsh64, (ARSH, False): _arsh32,
 }  # fmt: skip
+
+
+# ---- byte order, and halves ----------------------------------------------------------------
+
+
+def ordered(a: Scalar, bits: int, swaps: bool) -> Scalar:
+    """The low `bits` of a number, its bytes turned round if `swaps` (scalar_byte_swap)."""
+    if swaps:
+        size = bits // 8
+        v, m = (
+            int.from_bytes((x & (1 << bits) - 1).to_bytes(size, "little"), "big")
+            for x in (a.value, a.mask)
+        )
+        a = sync((v, m, *UNBOUNDED))
+    return load(a, bits // 8)
+
+
+def with_low(a: Scalar, low: int) -> Scalar:
+    """The same number, its low half known (__mark_reg32_known)."""
+    signed_low = s32(low)
+    return sync(
+        (
+            a.value & HIGH | low, a.mask & HIGH, a.smin, a.smax, a.umin, a.umax,
+            signed_low, signed_low, low, low,
+        )
+    )  # fmt: skip
 
 
 # ---- other sizes ----------------------------------------------------------------------------

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from nfc.verify.machine import Machine
 
 TAIL_CALL, LOOP, FOR_EACH = 12, 181, 164
+INNER_MAP: Final = 1 << 12  # BPF_F_INNER_MAP: another number of entries may be in its place
 WRITES_MAP: Final = frozenset((2, 3, 87, 88))
 _MEMORY: Final = frozenset((STACK, PACKET, VALUE, MEM, MAP_KEY))
 _GPL: Final = frozenset(  # license_is_gpl_compatible, linux/license.h
@@ -121,7 +122,7 @@ class _Arguments:
         definition = self.map.definition
         size = definition.key_size if kind == p.KEY else definition.value_size
         self._require_memory(n, reg)
-        if kind == p.KEY:
+        if kind == p.KEY and not definition.flags & INNER_MAP:
             self.key_is = self.m.constant_at(reg, size)
         out = kind == p.VALUE_OUT
         memory.helper_access(self.m, n, size, write=out, zero_allowed=False, fresh=out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from nfc.bpf import context
+from nfc.bpf.isa import LOAD_ACQUIRE, STORE_RELEASE
 from nfc.verify import stack
 from nfc.verify.program import Insn
 from nfc.verify.refusal import Refused
@@ -76,6 +77,8 @@ def step_store(m: Machine, i: Insn) -> int:
 
 def step_atomic(m: Machine, i: Insn) -> int:
     """A load and a store that nothing comes between."""
+    if i.imm in (LOAD_ACQUIRE, STORE_RELEASE):
+        return _ordered(m, i)
     m.operand(i.src)
     pointer = m.operand(i.dst)
     if i.imm == CMPXCHG:
@@ -89,6 +92,22 @@ def step_atomic(m: Machine, i: Insn) -> int:
         m.regs[0 if i.imm == CMPXCHG else i.src] = found
         pointer = m.operand(i.dst)
     store(m, pointer, i.dst, i.off, i.size, None, False, aligned=True)
+    return i.next
+
+
+def _ordered(m: Machine, i: Insn) -> int:
+    """A load or a store with an order to others (check_atomic_load, check_atomic_store)."""
+    loads = i.imm == LOAD_ACQUIRE
+    register = i.src if loads else i.dst
+    pointer = m.operand(register)
+    if pointer.kind in (CTX, PACKET, PACKET_END, SOCK):
+        raise Refused(f"{NAMES[pointer.kind]} takes no atomic operations", registers=(register,))
+    if loads:
+        if i.dst == 10:
+            raise Refused("r10, the frame pointer, cannot be changed")
+        m.regs[i.dst] = load(m, pointer, i.src, i.off, i.size, False, aligned=True)
+    else:
+        store(m, pointer, i.dst, i.off, i.size, m.operand(i.src), False, aligned=True)
     return i.next
 
 

@@ -25,8 +25,10 @@ from nfc.bpf.isa import (
     LD,
     LD_IMM64,
     LDX,
+    LOAD_ACQUIRE,
     SRC_FUNC,
     ST,
+    STORE_RELEASE,
     STX,
     Instruction,
 )
@@ -181,12 +183,17 @@ def known(i: Insn) -> bool:
     if kind == LDX:
         return not i.imm and (mode == 0x60 or (mode == 0x80 and i.size < 8))
     if kind in (ST, STX):
-        return mode == 0x60 or (kind == STX and mode == 0xC0 and i.size >= 4)
+        return mode == 0x60 or (kind == STX and mode == 0xC0 and (i.size >= 4 or ordered(i)))
     if kind in (ALU, ALU64):
         return i.operation <= 0xD0 and not (i.op & 8 and i.operation == 0x80)
     if kind in (JMP, JMP32):
         return i.op in (CALL, EXIT, GOTO, GOTOL) or i.operation in _COMPARISONS
     return False  # packet loads of classic BPF: check_ld_abs refuses them at these hooks
+
+
+def ordered(i: Insn) -> bool:
+    """Whether it is a load-acquire or a store-release, which may be of any size."""
+    return i.op & 0xE7 == 0xC3 and i.imm in (LOAD_ACQUIRE, STORE_RELEASE)
 
 
 def valid(i: Insn) -> bool:
@@ -240,7 +247,7 @@ def _valid_store(i: Insn) -> bool:
     if mode == 0x60:
         return not i.imm
     atomic = (0x00, 0x40, 0x50, 0xA0, 0x01, 0x41, 0x51, 0xA1, 0xE1, 0xF1)
-    return mode == 0xC0 and i.size >= 4 and i.imm in atomic
+    return mode == 0xC0 and (ordered(i) or (i.size >= 4 and i.imm in atomic))
 
 
 _VALID: Final = {
@@ -368,6 +375,8 @@ def _uses_and_defines(i: Insn) -> tuple[int, int]:
     if kind == ST:
         return dst, 0
     if kind == STX:
+        if ordered(i) and i.imm == LOAD_ACQUIRE:
+            return src, dst
         if i.op & 0xE0 != 0xC0 or not i.imm & 1:
             return dst | src, 0
         return (dst | src | 1, 1) if i.imm == 0xF1 else (dst | src, src)

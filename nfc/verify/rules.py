@@ -39,6 +39,9 @@ SINCE: Final = {
     "reads_keep": KernelVersion(6, 14),  # 37cce22dbd51: what a helper reads stays known
     # 00bf8d0c6c9b, and the same for 32 bits: signed and unsigned ranges that overlap at one end
     "overlapping_ranges": KernelVersion(6, 18, 44),
+    # Of 7.0, and seen in this update: a range in which the known bits leave one value; n & c with
+    # n in -1 to 0, as two ways; byte swaps; negation
+    "known_results": KernelVersion(6, 18, 44),
 }
 
 # Seen on Debian's kernels, with all that the long-term branch had brought back by then: the update
@@ -77,6 +80,7 @@ class Rules:
     reads_keep: bool
     linked_widely: bool
     overlapping_ranges: bool
+    known_results: bool
 
     def spills(self, number: Scalar, size: int, constant: bool) -> bool:
         """Whether a number of `size` bytes keeps its value on the stack."""

@@ -203,6 +203,8 @@ def _sync(
     s32min = max(s32min, s32(low | (least32 & 0x80000000)))
     s32max = min(s32max, s32(low | (least32 & S32_MAX)))
     u32min, u32max = max(u32min, low), min(u32max, low | least32)
+    if m and _Mode.overlaps and (only := _only(v, m, umin, umax)) is not None:
+        return constant(only).bounds
     for _ in range(3):
         before = (smin, smax, umin, umax, s32min, s32max, u32min, u32max)
         s32min, s32max, u32min, u32max = _deduce32(*before)
@@ -220,6 +222,8 @@ def _sync(
     v, m = (v & HIGH) | lv, ((m & HIGH) | lm) & ~((v & HIGH) | lv)
     # and from bits to ranges again
     low, least32 = v & U32, m & U32
+    if m and _Mode.overlaps and (only := _only(v, m, max(umin, v), min(umax, v | m))) is not None:
+        return constant(only).bounds
     return (
         v, m,
         max(smin, s64(v | (m & (1 << 63)))), min(smax, s64(v | (m & S64_MAX))),
@@ -228,6 +232,29 @@ def _sync(
         min(s32max, s32(low | (least32 & S32_MAX))),
         max(u32min, low), min(u32max, low | least32),
     )  # fmt: skip
+
+
+def _only(v: int, m: int, umin: int, umax: int) -> int | None:
+    """The one value from `umin` to `umax` that fits the known bits, where they leave only one."""
+    if umin > umax:
+        return None
+    if umin & ~m == v:
+        return umin if _next(v, m, umin) > umax or umin == v | m else None
+    first = _next(v, m, umin)
+    if first > umax or first < umin:
+        return None
+    return first if first == v | m or _next(v, m, first) > umax else None
+
+
+def _next(v: int, m: int, z: int) -> int:
+    """The least number above `z` with these bits, or the greatest of all (tnum_step)."""
+    if z >= v | m:
+        return v | m
+    if z < v:
+        return v
+    d = z - v
+    filled = d | ((1 << (d & ~m).bit_length()) - 1) | (~m & U64)
+    return v | ((filled + 1) & m)
 
 
 def _sync_before(

@@ -102,6 +102,10 @@ def _helpers(
             )
         elif version < since:
             yield violation_at(program, slot, f"{helper.name} came to {hook} with kernel {since}")
+        elif gone := helper.withdrawn_at(hook, version):
+            yield violation_at(
+                program, slot, f"{helper.name} was taken from {hook} with kernel {gone}"
+            )
 
 
 def _maps(maps: Iterable[MapDef], version: KernelVersion) -> Iterable[Violation]:

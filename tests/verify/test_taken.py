@@ -87,6 +87,25 @@ CASES = {
         load(8, 2, 1, SK) + insn(0x55, 2, off=1) + mov_reg(2, 1) + load(4, 0, 2, 0) + RETURN_0,
         taken=False,
     ),
+    "a choice made with a mask": Case(
+        PRANDOM + insn(0xBC, 2, 0) + insn(0xC4, 2, imm=31) + insn(0x54, 2, imm=-134)
+        + insn(0x66, 2, off=2, imm=-1) + insn(0x56, 2, off=1, imm=-136) + BAD + RETURN_0
+    ),
+    "bytes turned round": Case(
+        PRANDOM + insn(0x57, 0, imm=0xFF) + insn(0xDC, 0, imm=16)
+        + insn(0xB5, 0, off=1, imm=0xFF00) + BAD + RETURN_0
+    ),
+    "one value is left": Case(
+        PRANDOM + insn(0x47, 0, imm=0xE0) + insn(0x57, 0, imm=0xF0) + insn(0x15, 0, off=2, imm=0xE0)
+        + insn(0x15, 0, off=1, imm=0xF0) + BAD + RETURN_0
+    ),
+    "a load with order": Case(
+        store(8, 10, 1, -8) + insn(0xDB, 0, 10, -8, 0x100) + load(4, 0, 0, 0) + EXIT
+    ),
+    "a store with order": Case(
+        mov(1, 7) + insn(0xDB, 10, 1, -8, 0x110) + load(8, 0, 10, -8) + EXIT
+    ),
+    "a load with order from the context": Case(insn(0xC3, 0, 1, 0, 0x100) + EXIT, taken=False),
     "a loop from an unknown number to 4": Case(
         PRANDOM + insn(0x07, 0, imm=1) + insn(JLT, 0, off=-2, imm=4) + EXIT
     ),
