@@ -21,6 +21,7 @@ from nfc.bpf.version import KernelVersion
 from nfc.kernel.verifier_log import parse
 
 NOW = KernelVersion.running()
+ROUND = 50  # mutants of one base before the next
 
 
 @dataclass
@@ -45,18 +46,25 @@ class Compared:
         return f"{self.table}; check {self.check:.1f} s, kernel {self.kernel:.1f} s"
 
 
-def compare(bases: list[Base], count: int, seed: int) -> Compared:
-    """`count` mutants, as many of each base; and the bases themselves."""
+def compare(bases: list[Base], count: int, seed: int, *, aloud: bool = False) -> Compared:
+    """`count` mutants, as many of each base, ROUND of each at a time; and the bases themselves.
+
+    `aloud`: say after each round how far it is.
+    """
     compared = Compared()
     chance = random.Random(seed)
     each = -(-count // len(bases))
-    for one in bases:
-        with Kernel(one.object) as kernel:
-            compared.add("as it is", one, kernel)
-            made = mutants(one, chance)
-            for _ in range(each):
-                what, mutant = next(made)
-                compared.add(what, mutant, kernel)
+    sources = [(one, mutants(one, chance)) for one in bases]
+    for done in range(0, each, ROUND):
+        for one, made in sources:
+            with Kernel(one.object) as kernel:
+                if not done:
+                    compared.add("as it is", one, kernel)
+                for _ in range(min(ROUND, each - done)):
+                    what, mutant = next(made)
+                    compared.add(what, mutant, kernel)
+        if aloud:
+            print(f"after {min(done + ROUND, each)} of {each} of each\n{compared}", flush=True)
     return compared
 
 
@@ -73,7 +81,7 @@ def main() -> None:
     sources = [] if given.theirs else list(corpus.ours())
     sources += [] if given.ours else list(corpus.theirs())
     bases = [b for b in sources if given.only in b.name]
-    compared = compare(bases, given.count, given.seed)
+    compared = compare(bases, given.count, given.seed, aloud=True)
     table = compared.table
     for what, one in table.wrong_accept:
         with Kernel(one.object) as kernel:
