@@ -13,6 +13,7 @@ from nfc.bpf.raw import unpack
 from nfc.errors import ObjectError
 
 BTF_SECTION, LEGACY_SECTION = ".maps", "maps"
+MAX_MAPS = 1024  # of an object; a program may use 64
 MAPS_OF_MAPS = (12, 13)  # BPF_MAP_TYPE_ARRAY_OF_MAPS, BPF_MAP_TYPE_HASH_OF_MAPS
 LEGACY_SIZE = 20  # bytes: type, key_size, value_size, max_entries, map_flags
 
@@ -52,6 +53,8 @@ def read_maps(
             if (section.index, symbol.value) in found:
                 raise ObjectError("is where another map is", where=symbol.where)
             found[section.index, symbol.value] = definition
+        if len(found) > MAX_MAPS:
+            raise ObjectError(f"more than {MAX_MAPS} maps", where=section.where)
     names = [definition.name for definition in found.values()]
     if len(set(names)) < len(names):
         raise ObjectError("two maps have one name", where="maps")

@@ -17,6 +17,10 @@ from nfc.verify.interpret import Verdict, judge_linked
 from nfc.verify.report import DryRun, Report, Violation, path_text, violation_at
 from nfc.verify.structure import inspect
 
+# However much an object holds, a check of it comes to an end.
+MAX_CHECKS = 1024  # programs, times kernels
+MAX_FOLLOWED = 4_000_000  # instructions of all of them, counting every path
+
 if TYPE_CHECKING:
     from nfc.compiler import Compilation
     from nfc.syntax.diagnostics import Diagnostic, SourceErrors
@@ -35,12 +39,32 @@ def check_path(
     versions = [KernelVersion.parse(kernel) for kernel in kernels]
     if is_elf(path):
         obj = read_file(path)
-        chosen = choose(obj, function, hook)
-        reports = [_check(obj, p, at, v, load=load) for v in versions for p, at in chosen]
-        return reports, ()
+        return _check_programs(obj, choose(obj, function, hook), versions, load=load), ()
     if hook is not None:
         raise UsageError("a source says the hook of each function itself", hint="leave out --hook")
     return _check_source(path, kernels, function, load=load)
+
+
+def _check_programs(
+    obj: Object, chosen: Sequence[tuple[Program, str]], versions: Sequence[KernelVersion], *,
+    load: bool,
+) -> list[Report]:  # fmt: skip
+    """All of them for all versions, as long as that is a bounded amount of work."""
+    if len(chosen) * len(versions) > MAX_CHECKS:
+        raise ObjectError(
+            f"has {len(chosen)} programs; {MAX_CHECKS} are checked at a time, counting each "
+            "kernel", hint="say --function"
+        )  # fmt: skip
+    reports: list[Report] = []
+    for version in versions:
+        for program, hook in chosen:
+            if sum(report.processed for report in reports) > MAX_FOLLOWED:
+                raise ObjectError(
+                    f"its programs have more than {MAX_FOLLOWED} instructions, counting every path",
+                    hint="say --function",
+                )
+            reports.append(_check(obj, program, hook, version, load=load))
+    return reports
 
 
 def _check_source(

@@ -24,6 +24,7 @@ from nfc.verify.values import NOT_INIT, Map
 
 _NONE = Effort(0, 0)
 _ONE_AT_A_TIME = threading.Lock()  # what is known of numbers is remembered for all
+MAX_USED_MAPS = 64  # linux/bpf_verifier.h
 ARRAY = 2  # BPF_MAP_TYPE_ARRAY
 # Of the callers of a function with a tail call (check_max_stack_depth); taken of the whole here
 MAX_STACK_BEFORE_TAIL_CALL = 256
@@ -124,6 +125,8 @@ def _maps(obj: Object, program: Program) -> dict[int, tuple[Map, int | None]]:
     maps = {definition.name: _map(definition) for definition in obj.maps}
     data = {section.name: _data(section) for section in obj.data}
     found: dict[int, tuple[Map, int | None]] = {}
+    if len({relocation.symbol for relocation in program.relocations}) > MAX_USED_MAPS:
+        raise Malformed(None, f"uses more than {MAX_USED_MAPS} maps, counting data sections")
     for relocation in program.relocations:
         slot = relocation.offset // 8
         if relocation.kind is RelocationKind.MAP and relocation.symbol in maps:
