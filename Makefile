@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup test kernels fuzz lint format demo lab-delay bench bench-delay wheel lock clean
+.PHONY: help setup test kernels fuzz lint format demo lab-delay bench bench-delay wheel vscode lock clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -43,6 +43,11 @@ bench-delay: setup ## Measure what delay monitoring costs, and what it carries (
 
 wheel: setup ## Build the wheel into dist/
 	@.venv/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --no-index -w dist .
+
+vscode: ## Package the VS Code extension into dist/ (node, npm and their registry)
+	@mkdir -p dist && cp LICENSE editors/vscode/LICENSE.txt
+	@cd editors/vscode && npm ci --silent --no-audit --no-fund && \
+		npx --yes @vscode/vsce@3 package --allow-missing-repository --out ../../dist/
 
 lock: ## Write requirements.lock from pyproject.toml
 	@scripts/lock
