@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -45,6 +46,7 @@ class Server(LanguageServer):
 def make_server(kernel: str = DEFAULT) -> Server:
     """A server with all that it can answer. Raises UsageError if there is no such kernel."""
     server = Server(kernel)
+    logging.getLogger("pygls.protocol.json_rpc").addFilter(_Unrefused())
     _documents(server)
     _names(server)
     _whole(server)
@@ -257,6 +259,15 @@ def _wanted(kind: lsp.CodeActionKind, asked: Any) -> bool:
     """Whether a kind of action is one of those asked for, or below one (LSP 3.17)."""
     names = [a.value if isinstance(a, Enum) else str(a) for a in asked]
     return any(n in ("", kind.value) or kind.value.startswith(f"{n}.") for n in names)
+
+
+class _Unrefused(logging.Filter):
+    """Leaves out of the log what is an answer: that a request cannot be met."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is logged."""
+        error = record.exc_info[1] if record.exc_info else None
+        return not (isinstance(error, JsonRpcException) and error.code == REQUEST_FAILED)
 
 
 def _refused(error: NfcError) -> JsonRpcException:
