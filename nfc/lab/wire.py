@@ -217,7 +217,7 @@ def _open(interface: str) -> socket.socket:
     return found
 
 
-def _hurry() -> None:
+def hurry() -> None:
     """Be woken when asked, and before others: what is late here is late for everybody. A machine
     that does not allow it has a less punctual wire; `status` says how punctual."""
     ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
@@ -252,7 +252,7 @@ def main() -> None:
         wire = Wire(options)
     except OSError as error:
         sys.exit(f"wire {options.control}: {error}")
-    _hurry()
+    hurry()
     gc.freeze()
     gc.disable()  # nothing here makes cycles
     wire.run(lambda: print("ready", flush=True))
