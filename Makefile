@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup test kernels fuzz lint format demo lab-delay bench bench-delay wheel vscode lock clean
+.PHONY: help setup site test kernels fuzz lint format demo lab-delay bench bench-delay wheel vscode lock clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ vscode: ## Package the VS Code extension into dist/ (node, npm and their registr
 	@mkdir -p dist && cp LICENSE editors/vscode/LICENSE.txt
 	@cd editors/vscode && npm ci --silent --no-audit --no-fund && \
 		npx --yes @vscode/vsce@3 package --allow-missing-repository --out ../../dist/
+
+site: setup ## Build the documentation as a site, in build/site (python3 -m http.server -d build/site)
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
 
 lock: ## Write requirements.lock from pyproject.toml
 	@scripts/lock

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import click
@@ -64,6 +67,54 @@ def test_commands_exist(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for match in LINK.finditer(page.read_text()):
         assert (page.parent / match[1]).exists(), match[0]
+
+
+BLOCK = re.compile(r"^```([^\n`]+)\n(.*?)^```", re.S | re.M)
+# What each kind of block is held to. The text blocks are what commands print: those of the
+# tutorial and of docs/run.md are compared with what is printed, those of errors.md too.
+KINDS = {
+    "nf": "compiles: test_programs_compile, tests/sema/test_gallery.py",
+    "nft": "tests/nft",
+    "sh": "commands and options exist: test_commands_exist; run in tests/test_tutorial.py",
+    "text": "output",
+    "toml": "parses: test_blocks",
+    "python": "parses, and what it imports is there: test_blocks",
+    "console": "output with its command",
+    "json": "parses: test_blocks",
+    "lua": "Neovim's own settings: tests/lsp where there is one",
+}
+
+
+def blocks() -> list[tuple[str, str, str]]:
+    return [
+        (f"{page.name}-{i}", match[1].split()[0], match[2])
+        for page in PAGES
+        for i, match in enumerate(BLOCK.finditer(page.read_text()))
+    ]
+
+
+def test_every_block_is_of_a_kind_that_is_tested() -> None:
+    assert {kind for _, kind, _ in blocks()} <= KINDS.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "text"),
+    [b for b in blocks() if b[1] in ("toml", "python", "json")],
+    ids=[b[0] for b in blocks() if b[1] in ("toml", "python", "json")],
+)
+def test_blocks(name: str, kind: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kind == "toml":
+        tomllib.loads(text)
+    elif kind == "json":
+        json.loads(text)
+    else:
+        for folder in ("kernels", "properties", "verify"):
+            monkeypatch.syspath_prepend(str(ROOT / "tests" / folder))
+        tree = ast.parse(text)
+        imports: list[ast.stmt] = [
+            n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)
+        ]
+        exec(compile(ast.Module(imports, []), name, "exec"), {})
 
 
 def test_there_is_something_to_test() -> None:
