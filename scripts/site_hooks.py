@@ -39,6 +39,14 @@ def on_files(files: Files, config: Any) -> Files:
         *((f"commands/{name}.md", text) for name, _, text in pages(cli)),
     ):
         files.append(File.generated(config, name, content=text))
+    for page in (ROOT / "docs").glob("*.md"):
+        for picture, _, target, _ in _LINK.findall(page.read_text(encoding="utf-8")):
+            if picture and target.startswith("../"):
+                files.append(
+                    File.generated(
+                        config, _picture(target), content=(page.parent / target).read_bytes()
+                    )
+                )
     return files
 
 
@@ -47,12 +55,19 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
     def named(match: re.Match[str]) -> str:
         picture, text, target, _ = match.groups()
-        if picture or not target.startswith("../"):
+        if not target.startswith("../"):
             return match[0]
+        if picture:
+            return f"![{text}]({_picture(target)})"
         path = target.removeprefix("../")
         return f"{text} (`{path}`)" if text.strip("`") != path else f"`{path}`"
 
     return _LINK.sub(named, markdown)
+
+
+def _picture(target: str) -> str:
+    """Where a picture from elsewhere in the repository stands in the site."""
+    return f"pictures/{target.removeprefix('../').replace('/', '-')}"
 
 
 def _from_root(path: Path) -> str:

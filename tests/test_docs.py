@@ -81,6 +81,7 @@ KINDS = {
     "python": "parses, and what it imports is there: test_blocks",
     "console": "output with its command",
     "json": "parses: test_blocks",
+    "c": "clang compiles it: tests/verify",
     "lua": "Neovim's own settings: tests/lsp where there is one",
 }
 
