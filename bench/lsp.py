@@ -2,7 +2,8 @@
 
 Types words in the middle of the file, a character at a time, and after each asks what an editor
 asks: completion, hover, signature, semantic tokens, and the rest now and then. Prints p50, p99 and
-the longest, in milliseconds. Run it by itself: other work on the machine shows.
+the longest, in milliseconds: as the editor waits, and as the server's processor works meanwhile.
+The first shows what else runs on the machine; the second hardly does.
 
     .venv/bin/python bench/lsp.py [ROUNDS]
 """
@@ -10,6 +11,7 @@ the longest, in milliseconds. Run it by itself: other work on the machine shows.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import tempfile
 import time
@@ -69,9 +71,14 @@ def program() -> str:
     return text + "# the end\n" * (LINES - text.count("\n"))
 
 
-async def measure(rounds: int) -> dict[str, list[float]]:
-    """Times in milliseconds by request."""
-    taken: dict[str, list[float]] = {}
+def worked(process: int) -> float:
+    """Milliseconds that a process's main thread has had a processor (proc(5), schedstat)."""
+    return int(Path(f"/proc/{process}/schedstat").read_text().split()[0]) / 1e6
+
+
+async def measure(rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Times in milliseconds by request: waited, worked."""
+    taken: dict[str, list[tuple[float, float]]] = {}
     client = LanguageClient("bench", "1")
     fresh = asyncio.Event()
 
@@ -80,6 +87,8 @@ async def measure(rounds: int) -> dict[str, list[float]]:
         fresh.set()
 
     await client.start_io(sys.executable, "-m", "nfc", "lsp")
+    assert client._server is not None
+    server = client._server.pid
     with tempfile.TemporaryDirectory() as folder:
         await client.initialize_async(
             lsp.InitializeParams(
@@ -94,9 +103,10 @@ async def measure(rounds: int) -> dict[str, list[float]]:
         document = lsp.TextDocumentIdentifier(uri)
 
         async def timed(name: str, asked: Awaitable[Any]) -> None:
-            began = time.perf_counter()
+            began, busy = time.perf_counter(), worked(server)
             await asyncio.wait_for(asked, 10)
-            taken.setdefault(name, []).append((time.perf_counter() - began) * 1000)
+            waited = (time.perf_counter() - began) * 1000
+            taken.setdefault(name, []).append((waited, worked(server) - busy))
 
         client.text_document_did_open(
             lsp.DidOpenTextDocumentParams(lsp.TextDocumentItem(uri, "nf", 0, text))
@@ -158,10 +168,7 @@ async def measure(rounds: int) -> dict[str, list[float]]:
                 for name, (ask, params) in asks.items():
                     await timed(name, ask(params))
                 if size % 8 == 0:
-                    began = time.perf_counter()
-                    await asyncio.wait_for(fresh.wait(), 10)
-                    gone = (time.perf_counter() - began) * 1000
-                    taken.setdefault("diagnostics, after 150 ms of quiet", []).append(gone)
+                    await timed("diagnostics, 150 ms of quiet and", fresh.wait())
                 if size == len(TYPED):
                     options = lsp.FormattingOptions(4, True)
                     params = lsp.DocumentFormattingParams(document, options)
@@ -176,12 +183,17 @@ def main() -> None:
     """Measure and print."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     taken = asyncio.run(measure(rounds))
-    print(f"{LINES} lines, {rounds} rounds; milliseconds\n")
-    print(f"{'':36} {'n':>5} {'p50':>7} {'p99':>7} {'most':>7}")
+    load = os.getloadavg()[0]
+    print(f"{LINES} lines, {rounds} rounds; milliseconds; load of the machine {load:.1f}\n")
+    print(f"{'':34} {'':>5}   {'waited':^23}   {'worked':^23}")
+    print(f"{'':34} {'n':>5} " + f"  {'p50':>7} {'p99':>7} {'most':>7}" * 2)
     for name, times in taken.items():
-        times.sort()
-        p50, p99 = times[len(times) // 2], times[min(len(times) - 1, len(times) * 99 // 100)]
-        print(f"{name:36} {len(times):>5} {p50:>7.1f} {p99:>7.1f} {times[-1]:>7.1f}")
+        row = ""
+        for kind in zip(*times, strict=True):
+            ordered = sorted(kind)
+            p99 = ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]
+            row += f"  {ordered[len(ordered) // 2]:>7.1f} {p99:>7.1f} {ordered[-1]:>7.1f}"
+        print(f"{name:34} {len(times):>5} {row}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ packets are counted. Rounds of loops are told apart: how many there are is the p
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,20 @@ class RuleCost:
     loops: tuple[Loop, ...]
     calls: tuple[str, ...]
     stack: int
+
+    def __str__(self) -> str:
+        """In words."""
+        text = f"{self.instructions} instructions at most"
+        rounds = [
+            f"{x.instructions} a round" + (f", {x.rounds} rounds at most" if x.rounds else "")
+            for x in self.loops
+        ]
+        if rounds:
+            text += f", of which in loops {' and '.join(rounds)}"
+        calls = Counter(self.calls)
+        named = [f"{name} ×{n}" if n > 1 else name for name, n in calls.items()]
+        said = "call of a helper" if len(self.calls) == 1 else "calls of helpers"
+        return f"{text}; {len(self.calls)} {said}: {', '.join(named)}; {self.stack} bytes of stack"
 
 
 def rule_costs(program: Program, manifest: Manifest) -> tuple[RuleCost | None, ...]:

@@ -224,19 +224,7 @@ def _rule_json(rule: RuleText) -> dict[str, Any]:
 
 
 def _cost_text(cost: RuleCost | None) -> str:
-    if cost is None:
-        return "nothing: no packet can take it"
-    text = f"{cost.instructions} instructions at most"
-    rounds = [
-        f"{x.instructions} a round" + (f", {x.rounds} rounds at most" if x.rounds else "")
-        for x in cost.loops
-    ]
-    if rounds:
-        text += f", of which in loops {' and '.join(rounds)}"
-    calls = Counter(cost.calls)
-    named = [f"{name} ×{n}" if n > 1 else name for name, n in calls.items()]
-    said = "call of a helper" if len(cost.calls) == 1 else "calls of helpers"
-    return f"{text}; {len(cost.calls)} {said}: {', '.join(named)}; {cost.stack} bytes of stack"
+    return "nothing: no packet can take it" if cost is None else str(cost)
 
 
 def explain(compilation: Compilation, compiled: Compiled) -> Explanation:

@@ -27,8 +27,8 @@ ByFile = dict[Path, list[Diagnostic]]
 
 @dataclass(frozen=True)
 class _Clean:
-    """What checking a function without finding anything depended on and left behind: the names
-    that are excused because what declares them has errors."""
+    """What checking a function without finding anything depended on and left behind: of the names
+    in it and in declarations, those that are excused because what declares them has errors."""
 
     given: object
     excused: frozenset[str]
@@ -88,6 +88,7 @@ def diagnosing(
     scope = scope_of(file, document.path, diagnostics, opener)
     given = (target.name, scope.incomplete, *(used.declarations for _, used in sources))
     known = set[tuple[Part, int]]()
+    declared_names = frozenset[str]().union(*(used.declared_names for _, used in sources))
     of_target = Diagnostics()
     plain = assemble(source.name, scope, ())
     for function in functions:
@@ -98,16 +99,18 @@ def diagnosing(
         kept = memory.clean.get(key) if key else None
         if key:
             known.add(key)
-        if key and kept and (kept.given, kept.excused) == (given, frozenset(scope.broken)):
+        names = declared_names | (function.part.names if function.part else frozenset())
+        excused = names & scope.broken
+        if key and kept and (kept.given, kept.excused) == (given, excused):
             scope.broken |= kept.more
             continue
-        excused = frozenset(scope.broken)
+        broken_before = frozenset(scope.broken)
         count = len(diagnostics.items), len(of_target.items)
         typed = checked(moved(function.item, source, function.start), scope)
         if typed is not None:
             check_target(typed, run(lower(typed, plain)), target, of_target)
         if key and count == (len(diagnostics.items), len(of_target.items)):
-            memory.clean[key] = _Clean(given, excused, frozenset(scope.broken) - excused)
+            memory.clean[key] = _Clean(given, excused, frozenset(scope.broken) - broken_before)
         elif key:
             memory.clean.pop(key, None)
     memory.clean = {key: clean for key, clean in memory.clean.items() if key in known}

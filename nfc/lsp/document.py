@@ -39,6 +39,16 @@ class Part:
         return tuple(read_item(chunk) for chunk in chunks(self.tokens))
 
     @cached_property
+    def names(self) -> frozenset[str]:
+        """All names in it."""
+        return frozenset(m.text for item in self.items for m in item.mentions)
+
+    @cached_property
+    def declares(self) -> bool:
+        """Whether anything but functions is in it."""
+        return any(item.keyword not in ("endpoint", "transit") for item in self.items)
+
+    @cached_property
     def parsed(self) -> tuple[tree.Item, ...] | None:
         """Its items as trees, or None if there are errors in them."""
         diagnostics = Diagnostics()
@@ -77,9 +87,12 @@ class Document:
     @cached_property
     def declarations(self) -> tuple[object, ...]:
         """The path and the texts of all declarations: what they mean is the same while this is."""
-        kinds = ("endpoint", "transit")
-        texts = (p.text for _, p in self.parts if any(i.keyword not in kinds for i in p.items))
-        return (self.path, *texts)
+        return (self.path, *(part.text for _, part in self.parts if part.declares))
+
+    @cached_property
+    def declared_names(self) -> frozenset[str]:
+        """All names in declarations."""
+        return frozenset().union(*(part.names for _, part in self.parts if part.declares))
 
     def at(self, offset: int) -> tuple[int, Part]:
         """The part that holds an offset, and where it begins."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from lsprotocol import types as lsp
 
 from nfc.compiler import value_text
 from nfc.lsp import words
 from nfc.lsp.document import Document
+from nfc.lsp.mentions import Item
 from nfc.lsp.program import Declaration, Program, Symbol
+from nfc.lsp.saved import Saved
 from nfc.sema import typed, types
 from nfc.sema.headers import HEADERS, META, META_NAME, SEGMENT_LIST
 from nfc.sema.hooks import HOOKS, VERDICTS
@@ -18,15 +20,16 @@ MAX_SHOWN = 24  # lines of a declaration
 
 
 def hover(
-    program: Program, document: Document, offset: int, costs: Mapping[str, object] | None = None
+    program: Program, document: Document, offset: int, saved: Saved | None = None
 ) -> lsp.Hover | None:
-    """What to show of what stands at an offset; `costs` says what each function takes."""
+    """What to show of what stands at an offset; `saved` says what functions and rules cost."""
     found = document.mention_at(offset)
     if found is not None:
         start, item, mention = found
         symbols = program.symbols(start, item, mention)
         shown = [describe(program, s) for s in symbols]
-        shown += [str((costs or {}).get(s.name, "")) for s in symbols if s.kind == "function"]
+        if saved is not None and mention.role == "declared":
+            shown.append(saved.of_function(item.name, _text(document, start, item)))
         text = "\n\n---\n\n".join(s for s in shown if s)
         range_ = document.text.range(start + mention.start, start + mention.end)
         return _hover(text, range_) if text else None
@@ -34,8 +37,19 @@ def hover(
     if token is not None and str(token[1]) in words.KEYWORDS:
         start, word = token
         begin = start + (word.start_pos or 0)
-        return _hover(words.KEYWORDS[str(word)], document.text.range(begin, begin + len(word)))
+        text = words.KEYWORDS[str(word)]
+        found_item = document.item_at(begin)
+        if saved is not None and found_item and (word.start_pos or 0) in found_item[1].rules:
+            within = found_item[1]
+            number = within.rules.index(word.start_pos or 0)
+            rule = saved.of_rule(within.name, _text(document, start, within), number)
+            text = f"{rule}\n\n---\n\n{text}" if rule else text
+        return _hover(text, document.text.range(begin, begin + len(word)))
     return None
+
+
+def _text(document: Document, start: int, item: Item) -> str:
+    return document.text.text[start + item.start : start + item.end]
 
 
 def _hover(text: str, range_: lsp.Range) -> lsp.Hover:

@@ -1,15 +1,18 @@
-"""What only the whole compiler knows, asked when a file is saved: `nfc check`, in a process of its
-own, so that the server goes on answering. Stack, size, and what the kernel would refuse."""
+"""What only the whole compiler knows, asked when a file is saved: `nfc check` and `nfc explain`, in
+processes of their own, so that the server goes on answering. Stack, size, what the kernel would
+refuse, what each rule costs."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nfc.explain.cost import Loop, RuleCost
 from nfc.lsp.document import Document
 from nfc.syntax.diagnostics import Diagnostic
 from nfc.syntax.source import Source, Span
@@ -44,14 +47,36 @@ class Saved:
     text: str
     found: tuple[Diagnostic, ...] = ()
     costs: tuple[tuple[str, Cost], ...] = ()
+    rules: tuple[tuple[str, tuple[str, ...]], ...] = ()  # by function: each rule, in Markdown
+
+    def of_function(self, name: str, text: str) -> str:
+        """What a function costs; nothing if its text is another than when it was saved."""
+        return str(dict(self.costs).get(name, "")) if text in self.text else ""
+
+    def of_rule(self, name: str, text: str, number: int) -> str:
+        """What a rule of a function does and costs; `text` is the function's."""
+        rules = dict(self.rules).get(name, ())
+        return rules[number] if text in self.text and number < len(rules) else ""
 
 
-async def check(document: Document, kernel: str) -> Saved | None:
-    """What `nfc check` says of a document's file; None if it cannot be asked or takes too long."""
-    command = ("-m", "nfc", "check", "--json", "--no-load", "--kernel", kernel)
+async def ask(document: Document, kernel: str) -> Saved | None:
+    """What `nfc check` and `nfc explain` say of a document's file; None if they cannot be asked
+    or take too long."""
+    said = await _run("check", "--no-load", "--kernel", kernel, "--json", str(document.path))
+    if said is None:
+        return None
+    saved = read(document, said)
+    if said.get("functions"):
+        more = await _run("explain", "--kernel", kernel, "--json", str(document.path))
+        saved = replace(saved, rules=tuple(_rules(more or {})))
+    return saved
+
+
+async def _run(*command: str) -> dict[str, Any] | None:
+    """What a command of nfc's prints as JSON."""
     try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *command, str(document.path),
+            sys.executable, "-m", "nfc", *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -60,7 +85,8 @@ async def check(document: Document, kernel: str) -> Saved | None:
         return None
     try:
         out, _ = await asyncio.wait_for(process.communicate(), LIMIT_S)
-        return read(document, json.loads(out))
+        said = json.loads(out)
+        return said if isinstance(said, dict) else None
     except (TimeoutError, ValueError):
         return None
     finally:
@@ -95,6 +121,25 @@ def read(document: Document, said: dict[str, Any]) -> Saved:
                 Diagnostic("error", _line(source, number), text, violation["advice"] or None)
             )
     return Saved(source.text, tuple(found), tuple(costs))
+
+
+def _rules(said: dict[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What `nfc explain --json` says of the rules of each function."""
+    for function in said.get("functions", ()):
+        texts = []
+        for rule in function["rules"]:
+            cost = rule["cost"]
+            taken = " and ".join(rule["when"]) or "it takes what is left"
+            does = "".join(f"\n- {one}" for one in (*rule["edits"], rule["verdict"]))
+            costs = "nothing: no packet can take it"
+            if cost is not None:
+                loops = tuple(Loop(x["instructions"], x["rounds"]) for x in cost["loops"])
+                calls = tuple(cost["calls"])
+                costs = str(
+                    RuleCost(rule["line"], cost["instructions"], loops, calls, cost["stack"])
+                )
+            texts.append(f"Where {taken}:\n{does}\n\nCosts {costs}.")
+        yield function["function"], tuple(texts)
 
 
 def _span(source: Source, found: dict[str, Any]) -> Span:

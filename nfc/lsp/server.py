@@ -103,7 +103,7 @@ def _names(server: Server) -> None:
     @server.feature(lsp.TEXT_DOCUMENT_HOVER)
     def on_hover(params: lsp.HoverParams) -> lsp.Hover | None:
         found = server.at(params)
-        return hover.hover(*found, state.costs(found[1])) if found else None
+        return hover.hover(*found, state.saved(found[1])) if found else None
 
     @server.feature(
         lsp.TEXT_DOCUMENT_COMPLETION, lsp.CompletionOptions(trigger_characters=[".", "{", "["])

@@ -19,6 +19,7 @@ from nfc.lsp.document import Document
 from nfc.lsp.program import Place, Program
 from nfc.lsp.workspace import Workspace
 from nfc.syntax.diagnostics import Diagnostic
+from nfc.syntax.source import Source
 
 DELAY_S = 0.15  # after the last change, before diagnostics are worked out
 SLICE_S = 0.01  # of that work, before requests are looked at again
@@ -50,6 +51,7 @@ class State:
     publish: Callable[[lsp.PublishDiagnosticsParams], None]
     workspace: Workspace = field(default_factory=Workspace)
     sessions: dict[Path, Session] = field(default_factory=dict)
+    checking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     # ---- documents --------------------------------------------------------------------------
 
@@ -80,8 +82,11 @@ class State:
         """Take note of an open document's text, and look at all programs that it is in."""
         path = path_of(uri)
         self.workspace.put(path, text, version)
+        new = path not in self.sessions
         session = self.sessions.setdefault(path, Session(uri))
         session.uri = uri
+        if new and self._on_disk(path) == text:
+            self.check(uri)
         for other, document in list(self.workspace.open.items()):
             if other == path or any(d.path == path for d in self.workspace.used(document)):
                 self._later(other)
@@ -186,15 +191,22 @@ class State:
         document = self.workspace.open.get(path)
         if document is None:
             return
-        answer = await saved.check(document, self.target.name)
+        async with self.checking:
+            answer = await saved.ask(document, self.target.name)
         if answer is not None:
             session.saved = answer
             self._show(path)
 
-    def costs(self, document: Document) -> dict[str, saved.Cost]:
-        """What functions cost when the document was last saved."""
+    def _on_disk(self, path: Path) -> str | None:
+        try:
+            return Source.read(path).text
+        except NfcError:
+            return None
+
+    def saved(self, document: Document) -> saved.Saved | None:
+        """What was found out when the document was last saved."""
         session = self.sessions.get(document.path)
-        return dict(session.saved.costs) if session and session.saved else {}
+        return session.saved if session else None
 
 
 def _same(a: tuple[Document, ...], b: tuple[Document, ...]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,10 @@ import pytest
 from editor import Editor, place
 from lsprotocol import types as lsp
 
+from nfc.lsp.document import Document
+from nfc.lsp.saved import read
 from nfc.resources import data_dir
+from nfc.verify.report import Report, Violation
 
 DELAY = Path(__file__).with_name("path_delay.nf").read_text()
 
@@ -126,3 +130,37 @@ def test_the_server_loads_neither_llvm_nor_netlink() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"llvmlite", "pyroute2", "rich"} & set(ran.stdout.split())
+
+
+# ---- when a file is saved -----------------------------------------------------------------------
+
+
+def test_saving_asks_the_whole_compiler(editor: Editor) -> None:
+    (editor.folder / "saved.nf").write_text(DELAY)
+    editor.open("saved.nf", DELAY)
+
+    def shown(mark: str) -> str:
+        params = lsp.HoverParams(editor.identifier("saved.nf"), place(DELAY, mark, 1))
+        found = editor.run(editor.client.text_document_hover_async(params))
+        assert found is not None and isinstance(found.contents, lsp.MarkupContent)
+        return found.contents.value
+
+    for _ in range(150):
+        if "instructions at most" in shown("when sample"):
+            break
+        editor.run(asyncio.sleep(0.1))
+    assert "Where chance picks it, one packet in one_in" in shown("when sample")
+    assert "bpf_lwt_push_encap" in shown("when sample")
+    assert "bytes of stack" in shown("mark_delay at")
+
+
+def test_what_a_kernel_refuses_stands_at_its_line() -> None:
+    text = "endpoint f {\n    otherwise forward\n}\n"
+    document = Document.of(Path("/x/a.nf"), text, "utf-16", 1)
+    refused = Violation("the loop may not end", 7, "a.nf:2", "otherwise forward", "bound it")
+    report = Report("f", "endpoint", "5.10", 20, 16, (), (refused,), processed=30)
+    found = read(document, {"ok": False, "functions": [report.to_json()]})
+    (shown,) = found.found
+    assert shown.message == "kernel 5.10 refuses f: the loop may not end"
+    assert (shown.hint, shown.span.line) == ("bound it", 2)
+    assert "20 instructions (30 followed on all paths)" in found.of_function("f", text[:-1])
