@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup site test kernels fuzz lint format demo lab-delay bench bench-delay wheel vscode lock clean
+.PHONY: help setup site test kernels fuzz lint format demo lab-delay lab-discovery bench bench-delay wheel vscode lock clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ demo: ## Compile functions, load them onto real routes, send packets through (no
 lab-delay: ## Measure three links of 1, 5 and 20 ms in a lab; results in build/lab-delay (root)
 	@scripts/setup test
 	@.venv/bin/nfc lab run examples/delay/topology.toml --results build/lab-delay
+
+lab-discovery: ## Find every path over eight routers in a lab (root)
+	@scripts/setup test
+	@.venv/bin/nfc lab run examples/discovery/topology.toml
 
 bench: setup ## Measure functions against C by hand, the check against the kernel's, the language server (root, clang)
 	@.venv/bin/python bench/functions.py

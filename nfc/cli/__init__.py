@@ -20,7 +20,7 @@ from nfc.errors import NfcError
 COMMANDS = (
     *("new", "build", "explain", "check", "run", "test", "fmt"),
     *("deploy", "status", "set", "table", "events", "undeploy"),
-    *("lab", "delay", "bond"),
+    *("lab", "delay", "bond", "discovery", "segtrace"),
     *("lsp", "demo", "completion"),
 )
 _BUILTIN = ("set", "table")  # their functions have a name with an underscore behind it

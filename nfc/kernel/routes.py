@@ -52,6 +52,11 @@ def routes_with_programs(netns: str | None = None) -> tuple[Route, ...]:
     return tuple(route for route in _dump(netns, None) if route.programs)
 
 
+def all_routes(table: int | str, netns: str | None = None) -> tuple[Route, ...]:
+    """Every route of a table. Raises UsageError, KernelError."""
+    return _dump(netns, table_id(table))
+
+
 def installed_program(route: Route) -> tuple[InstalledProgram, ...]:
     """The programs on `route`: hook, tag, and id where the kernel tells (endpoint only)."""
     return route.programs

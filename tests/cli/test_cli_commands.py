@@ -25,7 +25,7 @@ STDLIB = data_dir("stdlib")
 COMMANDS = [
     *("new", "build", "explain", "check", "run", "test", "fmt"),
     *("deploy", "status", "set", "table", "events", "undeploy"),
-    *("lab", "delay", "bond"),
+    *("lab", "delay", "bond", "discovery", "segtrace"),
     *("lsp", "demo", "completion"),
 ]
 

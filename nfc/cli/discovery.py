@@ -1,0 +1,32 @@
+"""`nfc discovery`: what end_oamp answers from."""
+
+from __future__ import annotations
+
+import click
+
+from nfc.cli import options
+from nfc.cli.names import deployed
+
+
+@click.group()
+def discovery() -> None:
+    """Network discovery: keep the table that end_oamp answers from."""
+
+
+@discovery.command("agent")
+@click.argument("name", shell_complete=deployed)
+@options.netns
+def agent(name: str, netns: str | None) -> None:
+    """Keep the table of the deployed function NAME (end_oamp) as the routes are, until stopped.
+
+    Of each prefix in the tables local and main it holds up to eight next hops; a link-local one
+    is replaced by a global address of that neighbour, if the neighbour table knows one.
+    """
+    from nfc.delay.stop import stopping
+    from nfc.discovery.agent import Counts, run
+
+    def ready(counts: Counts) -> None:
+        click.echo(f"the table of {name} has {counts.entries} entries", err=True)
+
+    with stopping() as stop:
+        click.echo(str(run(name, netns, stop, ready)), err=True)

@@ -1,0 +1,117 @@
+"""Asking a router's end_oamp: the query goes over its SID and comes back to the asker.
+
+As in `nfc.delay.query`, an ordinary UDP socket does it, with IPV6_RTHDR and IPV6_RECVRTHDR and
+without any capability.
+"""
+
+from __future__ import annotations
+
+import secrets
+import select
+import socket
+import struct
+import time
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+from typing import Final
+
+from nfc.errors import KernelError
+from nfc.kernel.netns import run_in
+
+OAMP_TYPE: Final = 254
+SIZE: Final = 148  # stdlib/oamp.nf
+QUERY, FOUND, NO_ROUTE = 0, 1, 2
+MOST_HOPS: Final = 8
+_RECVRTHDR, _RTHDR = 56, 57  # linux/in6.h
+_PADDING: Final = bytes((4, 2, 0, 0))  # PadN: 148 + 4 is a multiple of 8
+_TRIES: Final = 3
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a router told: the next hops of its route to the target, at most eight of `count`.
+    `found` is False where it has none, or drops such packets."""
+
+    found: bool
+    hops: tuple[IPv6Address, ...]
+    count: int
+
+
+def ask(
+    sid: IPv6Address,
+    target: IPv6Address,
+    *,
+    netns: str | None = None,
+    timeout: float = 0.5,
+) -> Told | None:
+    """Ask the router at `sid`, up to three times; None where nobody answers. Raises KernelError
+    where there is no route to it."""
+
+    def make() -> socket.socket:
+        made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as asked:
+            asked.connect((str(sid), 9))
+            made.bind((asked.getsockname()[0], 0))
+        made.setsockopt(socket.IPPROTO_IPV6, _RECVRTHDR, 1)
+        made.setsockopt(socket.IPPROTO_IPV6, _RTHDR, header(sid, target))
+        made.setblocking(False)
+        return made
+
+    try:
+        with run_in(netns, make) as sock:
+            for _ in range(_TRIES):
+                nonce = secrets.token_bytes(16)
+                sock.sendto(nonce, sock.getsockname())
+                told = _answer(sock, nonce, target, timeout)
+                if told is not None:
+                    return told
+    except OSError as error:
+        raise KernelError(f"cannot ask {sid}: {error.strerror}", errno=error.errno or 0) from None
+    return None
+
+
+def header(sid: IPv6Address, target: IPv6Address) -> bytes:
+    """The SRH of a query: the kernel puts the destination of the socket call, which is the asker
+    itself, in the place of the zeros."""
+    tlv = bytes((OAMP_TYPE, SIZE - 2, QUERY, 0)) + target.packed + bytes(16 * MOST_HOPS)
+    segments = bytes(16) + sid.packed
+    size = len(segments) + len(tlv) + len(_PADDING)
+    return struct.pack("!BBBBBBH", 0, size // 8, 4, 1, 1, 0, 0) + segments + tlv + _PADDING
+
+
+def read(data: bytes, target: IPv6Address) -> Told | None:
+    """The answer in an SRH, None if there is none for that target that can be read."""
+    at = 8 + 16 * (data[4] + 1) if len(data) >= 8 and data[2] == 4 else len(data)
+    while at + 2 <= len(data):
+        if data[at] == OAMP_TYPE and data[at + 1] == SIZE - 2 and at + SIZE <= len(data):
+            answer, count = data[at + 2], data[at + 3]
+            if answer not in (FOUND, NO_ROUTE) or data[at + 4 : at + 20] != target.packed:
+                return None
+            first = at + 20
+            hops = tuple(
+                IPv6Address(data[first + 16 * n : first + 16 * n + 16])
+                for n in range(min(count, MOST_HOPS) if answer == FOUND else 0)
+            )
+            return Told(answer == FOUND, hops, count if answer == FOUND else 0)
+        at += 1 if data[at] == 0 else 2 + data[at + 1]
+    return None
+
+
+def _answer(sock: socket.socket, nonce: bytes, target: IPv6Address, timeout: float) -> Told | None:
+    deadline = time.monotonic() + timeout
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    while (left := deadline - time.monotonic()) > 0:
+        poll.poll(left * 1000)
+        try:
+            data, notes, _, _ = sock.recvmsg(64, 4096)
+        except BlockingIOError:
+            continue
+        except OSError:  # what ICMP said of a query
+            continue
+        srh = next((d for level, kind, d in notes if (level, kind) == (41, _RTHDR)), b"")
+        if data == nonce:
+            told = read(srh, target)
+            if told is not None:
+                return told
+    return None
