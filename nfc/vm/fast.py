@@ -363,9 +363,10 @@ def _ring_output(module: ir.Module) -> None:
     content = host(k, k.s, k.r2, k.r3, False)
     used = k.s.get("records_used")
     odd = (content == 0) | (k.r3 > MAX_NATIVE_RECORD) | (k.r4 > 3)
-    with k.if_(odd | (used + k.r3 + 16 > RECORDS_SIZE), likely=False):
+    with k.if_(odd | (used + k.r3 + 24 > RECORDS_SIZE), likely=False):
         k.give_slow()
     step = (k.r3 + 15) & negative(8)
+    kept = step + 8
     size, taken = k.load(entry + part(MapEntry, "size")[0], 8), part(MapEntry, "used")[0]
     after = k.load(entry + taken, 8) + step
     with k.if_((step > size) | (after > size - 1)):
@@ -374,8 +375,9 @@ def _ring_output(module: ir.Module) -> None:
     to = k.s.get("records_at") + used
     k.store(to, 4, k.r1 >> OFFSET_BITS & ELEMENT_MASK)
     k.store(to + 4, 4, k.r3)
-    k.move(to + 8, content, k.r3)
-    k.s.set("records_used", used + step)
+    k.store(to + 8, 8, k.s.get("packets"))
+    k.move(to + 16, content, k.r3)
+    k.s.set("records_used", used + kept)
     k.give(0)
 
 

@@ -406,6 +406,8 @@ class Jit:
     ) -> None:
         """Compile it: soon, or so that it runs fast."""
         runtime()
+        self.optimized = optimized
+        bridge.exact |= any(i is not None and i.calls_helper and i.imm == 134 for i in image.code)
         self.image, self.machine, self.bridge = image, machine, bridge
         module = ir.Module(image.name)
         for entry in sorted(image.functions):
@@ -415,6 +417,11 @@ class Jit:
         self.entries = {e: kind(self.native.address(f"f{e}")) for e in image.functions}
         self._callback_type = function_type(6)
         self._helper: Callable[..., int] = self._callback_type(self._python)
+
+    @property
+    def address(self) -> int:
+        """Where the program's first function is."""
+        return self.native.address("f0")
 
     def prepare(self) -> None:
         """Make this the program that the machine runs."""

@@ -103,6 +103,9 @@ class Machine:
         self.redirect: tuple[int, int] | None = None  # bpf_redirect: interface, flags
         self.clones: list[tuple[str, bytes]] = []
         self.records: list[tuple[str, bytes]] = []
+        self.stamps: list[int] = []  # which packet of a batch sent each record
+        self.blocks: list[bytes] = []  # more of them, as native code has put them down
+        self.packet = 0  # of a batch: its number, from 1
         self.printed: list[str] = []
         self.budget = self.limit
         self.tail_calls = 0
@@ -121,10 +124,19 @@ class Machine:
         self.stack.count = 1
         self.depth = 0
         self.budget = self.limit
+        self.renew()
+        self.link, self.route_error, self.routed = "", 0, False
+
+    def renew(self) -> None:
+        """What only Python knows of a packet's run."""
         self.tail_calls = 0
         self.redirect = None
         self.network = 0
-        self.link, self.route_error, self.routed = "", 0, False
+
+    def record(self, name: str, content: bytes) -> None:
+        """Note what was sent to a ring or perf buffer."""
+        self.records.append((name, content))
+        self.stamps.append(self.packet - 1)
 
     def finish(self) -> None:
         """After it: whatever it reserved and did not submit is its fault."""
@@ -231,7 +243,7 @@ class Machine:
         region.count = 0
         ring.commit(begin, record if keep else None)
         if keep:
-            self.records.append((ring.info.name, record))
+            self.record(ring.info.name, record)
 
     def emit(self, ring: RingMap, record: bytes) -> bool:
         """Put a whole record into a ring; False: no room."""
@@ -239,5 +251,5 @@ class Machine:
         if begin is None:
             return False
         ring.commit(begin, record)
-        self.records.append((ring.info.name, record))
+        self.record(ring.info.name, record)
         return True

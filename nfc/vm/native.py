@@ -8,6 +8,8 @@ native code runs: `push` and `pull`.
 from __future__ import annotations
 
 import ctypes
+import struct
+from collections.abc import Iterator
 
 from nfc.vm.machine import Machine
 from nfc.vm.maps import ArrayMap, RingMap
@@ -24,6 +26,7 @@ from nfc.vm.memory import (
 REGIONS = 1 << 12  # as many as an address can name
 RECORDS_SIZE = 1 << 18  # bytes of ring buffer records that native code keeps for Python
 MAX_ROUTES = 64  # with more, Python looks routes up
+RECORD = struct.Struct("<IIQ")  # before each of them: map, size, packet
 ARRAY_KIND, RING_KIND = 1, 2
 
 U64, I64, U32 = ctypes.c_uint64, ctypes.c_int64, ctypes.c_uint32
@@ -100,24 +103,35 @@ class Native(ctypes.Structure):
         ("tunnel_low", U64),
         ("records_at", U64),  # host address
         ("records_used", U64),
+        ("records_mark", U64),  # where those of the packet at hand begin
         ("route", RouteEntry * MAX_ROUTES),
         ("map", MapEntry * (MAX_REGIONS - MAPS)),
         ("regions", Descriptor * REGIONS),
     ]
 
 
+def unpacked(block: bytes | memoryview) -> Iterator[tuple[int, int, bytes]]:
+    """The records of a block: (packet, map, bytes)."""
+    at = 0
+    while at < len(block):
+        number, size, packet = RECORD.unpack_from(block, at)
+        begin = at + RECORD.size
+        yield packet, number, bytes(block[begin : begin + size])
+        at = begin + ((size + 7) & ~7)
+
+
 class Bridge:
     """A machine's native state."""
 
-    def __init__(self, machine: Machine) -> None:
-        """Describe what does not change."""
-        self.machine = machine
+    def __init__(self, machine: Machine, drain: bool) -> None:
+        """Describe what does not change. `drain`: as for Simulator."""
+        self.machine, self.drain = machine, drain
+        self.exact = False  # whether a program asks for the rings' positions
         self.native = native = Native()
         self.address = ctypes.addressof(native)
         self.records = bytearray(RECORDS_SIZE)
         self.links: list[str] = [""]
         self.pending: BaseException | None = None
-        self.seen_packets = 0
         native.buffer = host_address(machine.skb.buffer)
         native.context = host_address(machine.context.raw)
         native.stack = host_address(machine.stack.data)
@@ -212,16 +226,41 @@ class Bridge:
         machine.stack.count = native.depth + 1
         if native.records_used:
             self.take_records()
+        self.new_packet(native.packets)
 
     def take_records(self) -> None:
-        """Put what native code has sent to ring buffers into them."""
-        at, used, machine = 0, self.native.records_used, self.machine
-        while at < used:
-            number = int.from_bytes(self.records[at : at + 4], "little")
-            size = int.from_bytes(self.records[at + 4 : at + 8], "little")
-            record = bytes(self.records[at + 8 : at + 8 + size])
+        """Put what native code has sent to ring buffers into them. What is of earlier packets of
+        a batch a reader has taken already: those are kept as they are."""
+        native, machine = self.native, self.machine
+        used, at = native.records_used, native.records_mark if self.drain else 0
+        native.records_used = native.records_mark = 0
+        if at:
+            block = bytes(memoryview(self.records)[:at])
+            machine.blocks.append(block)
+            if self.exact:
+                self._advance(block)
+        for packet, number, record in unpacked(memoryview(self.records)[at:used]):
             ring = machine.map_list[number]
             assert isinstance(ring, RingMap)
+            self.new_packet(packet)
             machine.emit(ring, record)
-            at += (8 + size + 7) & ~7
-        self.native.records_used = 0
+
+    def _advance(self, block: bytes) -> None:
+        """The rings' positions after records that a reader has taken."""
+        for _, number, record in unpacked(block):
+            ring = self.machine.map_list[number]
+            assert isinstance(ring, RingMap)
+            ring.produced += (len(record) + ring.HEADER + 7) & ~7
+            ring.consumed = ring.produced
+
+    def new_packet(self, number: int) -> None:
+        """Begin another packet in Python, if it is another: native code has begun it there."""
+        machine = self.machine
+        if number == machine.packet:
+            return
+        machine.packet = number
+        machine.renew()
+        if self.drain:
+            for ring in self.rings:
+                if ring.waiting:
+                    ring.take()

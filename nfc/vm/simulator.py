@@ -7,7 +7,7 @@ around it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -122,7 +122,7 @@ class Simulator:
         self.obj, self.program, self.hook, self.engine = obj, program, hook, engine
         self.drain = drain
         self.maps: Mapping[str, VmMap] = _maps(obj, shared, cpus)
-        self._machine = Machine(
+        self.machine = Machine(
             hook,
             fib or Fib.default(),
             dict(self.maps),
@@ -131,7 +131,7 @@ class Simulator:
             random=_seeded(seed),
             limit=budget,
         )
-        self._machine.clock.tai = DEFAULT_NOW
+        self.machine.clock.tai = DEFAULT_NOW
         self._images: dict[str, Image] = {}
         self._interpreters: dict[str, Interpreter] = {}
         self._compiled: dict[str, Jit] = {}
@@ -143,39 +143,39 @@ class Simulator:
     @property
     def now(self) -> int:
         """TAI in nanoseconds; the other clocks go with it."""
-        return self._machine.clock.tai
+        return self.machine.clock.tai
 
     @now.setter
     def now(self, value: int) -> None:
-        self._machine.clock.tai = value
+        self.machine.clock.tai = value
 
     def seed(self, seed: int) -> None:
         """Begin the random numbers again."""
-        self._machine.random = _seeded(seed)
+        self.machine.random = _seeded(seed)
 
     def fail(self, helper: str, error: int) -> None:
         """Let a helper fail with that errno from here on. Raises UsageError."""
-        self._machine.failing = {**self._machine.failing, **_failing({helper: error})}
+        self.machine.failing = {**self.machine.failing, **_failing({helper: error})}
 
     @property
     def fib(self) -> Fib:
         """The router's forwarding table."""
-        return self._machine.fib
+        return self.machine.fib
 
     @property
     def draws(self) -> list[int]:
         """Random numbers (u32) that programs get before those of the generator."""
-        return self._machine.draws
+        return self.machine.draws
 
     @property
     def drawn(self) -> int:
         """How many random numbers programs have asked for so far."""
-        return self._machine.drawn
+        return self.machine.drawn
 
     @property
     def regions(self) -> list[Region]:
         """The machine's memories by number, to show what an address means."""
-        return self._machine.memory.regions
+        return self.machine.memory.regions
 
     def run(self, packet: Packet) -> Outcome:
         """What becomes of a packet. Raises UsageError for a CPU that is not there."""
@@ -186,13 +186,13 @@ class Simulator:
         return self._run(packet, [])
 
     def _run(self, packet: Packet, steps: list[Step] | None) -> Outcome:
-        machine = self._machine
+        machine = self.machine
         if not 0 <= packet.cpu < machine.cpus:
             raise UsageError(f"CPU {packet.cpu} where there are {machine.cpus}")
         machine.cpu = packet.cpu
         machine.arrival_mark = packet.mark
         machine.begin()
-        machine.records, machine.clones, machine.printed = [], [], []
+        machine.records, machine.clones, machine.printed, machine.stamps = [], [], [], []
         machine.context.reset(packet.mark, packet.priority, packet.ingress, packet.ingress,
                               packet.hash)  # fmt: skip
         stopped = hooks.before(machine, packet.data)
@@ -200,10 +200,16 @@ class Simulator:
             return Outcome(stopped.fate, stopped.reason, mark=packet.mark, priority=packet.priority)
         if self.hook in hooks.AFTER_FORWARDING:
             machine.context.put(IFINDEX, machine.fib.links.get(machine.link, 0))
+        return self.finish(None, steps)
+
+    def finish(self, ran: Callable[[], int] | None, steps: list[Step] | None) -> Outcome:
+        """What becomes of the packet that the machine holds: run the program (or have it be run by
+        `ran`, once), then do what the kernel does."""
+        machine = self.machine
         returned: int | None = None
         fault: Fault | None = None
         try:
-            returned = self._execute(steps) & 0xFFFFFFFF
+            returned = self._execute(steps, ran) & 0xFFFFFFFF
             end = hooks.after(machine, returned)
             for _ in range(AGAIN):
                 if end.fate != "again":
@@ -238,7 +244,7 @@ class Simulator:
 
     def _again(self, steps: list[Step] | None) -> tuple[hooks.End, int | None]:
         """The packet's route is still the function's own: End.BPF starts over."""
-        machine = self._machine
+        machine = self.machine
         data = machine.skb.read()
         machine.begin()
         stopped = hooks.before(machine, data)
@@ -247,20 +253,21 @@ class Simulator:
         returned = self._execute(steps) & 0xFFFFFFFF
         return hooks.after(machine, returned), returned
 
-    def _execute(self, steps: list[Step] | None) -> int:
+    def _execute(self, steps: list[Step] | None, ran: Callable[[], int] | None = None) -> int:
         self._running = self.program
         while True:
             try:
-                returned = self._run_one(self._running, steps)
-                self._machine.finish()
+                first, ran = ran, None
+                returned = first() if first else self._run_one(self._running, steps)
+                self.machine.finish()
                 return returned
             except TailCallError as call:
                 self._running = call.program
-                machine = self._machine
+                machine = self.machine
                 machine.depth = 0
                 machine.stack.count = 1
             except FaultError:
-                self._machine.abandon()
+                self.machine.abandon()
                 raise
 
     def _run_one(self, program: str, steps: list[Step] | None) -> int:
@@ -279,13 +286,15 @@ class Simulator:
         self._runs[program] = runs = self._runs.get(program, 0) + 1
         return runs > self.warm_up
 
-    def compiled(self, program: str) -> Jit:
-        """A program of the object as native code."""
-        if program not in self._compiled:
+    def compiled(self, program: str, *, optimized: bool = False) -> Jit:
+        """A program of the object as native code, made soon, or so that it runs fast."""
+        found = self._compiled.get(program)
+        if found is None or (optimized and not found.optimized):
             from nfc.vm.jit import Jit
 
-            self._compiled[program] = Jit(self._image(program), self._machine, self.bridge)
-        return self._compiled[program]
+            found = Jit(self._image(program), self.machine, self.bridge, optimized=optimized)
+            self._compiled[program] = found
+        return found
 
     @property
     def bridge(self) -> Bridge:
@@ -293,12 +302,12 @@ class Simulator:
         if self._bridge is None:
             from nfc.vm.native import Bridge
 
-            self._bridge = Bridge(self._machine)
+            self._bridge = Bridge(self.machine, self.drain)
         return self._bridge
 
     def _interpreter(self, program: str) -> Interpreter:
         if program not in self._interpreters:
-            self._interpreters[program] = Interpreter(self._image(program), self._machine)
+            self._interpreters[program] = Interpreter(self._image(program), self.machine)
         return self._interpreters[program]
 
     def _image(self, program: str) -> Image:

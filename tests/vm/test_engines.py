@@ -24,7 +24,7 @@ def run(obj: Object, engine: str, hook: str, packets: list[bytes]) -> list[objec
     found = Simulator(obj, "f", hook, engine=engine, seed=3, budget=500)
     found.warm_up = 0
     said: list[object] = []
-    machine = found._machine
+    machine = found.machine
     for data in packets:
         outcome: Outcome = found.run(Packet(data, mark=5, priority=6, ingress=7, hash=8))
         state = bytes(machine.context.raw), bytes(machine.stack.data[:512]), machine.skb.read()

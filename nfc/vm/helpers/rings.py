@@ -71,7 +71,7 @@ def _perf(m: Machine, ctx: int, handle: int, flags: int, data: int, size: int) -
         return -errno.E2BIG
     if index != m.cpu:
         return -errno.EOPNOTSUPP  # __bpf_perf_event_output: another CPU's buffer
-    m.records.append((found.info.name, content + m.skb.read(0, length)))
+    m.record(found.info.name, content + m.skb.read(0, length))
     return 0
 
 
