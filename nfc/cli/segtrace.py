@@ -27,10 +27,23 @@ from nfc.errors import NfcError, UsageError
     metavar="N",
     help="How many flows to probe with.",
 )
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.svg",
+    help="Draw them, too.",
+)
 @options.netns
 @options.json_output
 def segtrace(
-    destination: str, file: Path | None, flows: int, netns: str | None, as_json: bool
+    destination: str,
+    file: Path | None,
+    flows: int,
+    out: Path | None,
+    netns: str | None,
+    as_json: bool,
 ) -> None:
     """Show every path that packets to DESTINATION may take, as a tree.
 
@@ -64,6 +77,13 @@ def segtrace(
                 f"nothing answers on the way to {target}",
                 hint="the first router has to send ICMPv6 errors",
             )
+        if out is not None:
+            from nfc.discovery.picture import svg
+
+            try:
+                out.write_text(svg(graph))
+            except OSError as error:
+                raise NfcError(f"cannot write {out}: {error.strerror}") from None
     if as_json:
         output.show_json({"ok": True, **graph.to_json()})
         return

@@ -40,7 +40,7 @@ def shared(store: Store, record: Record, notes: list[str]) -> Iterator[dict[str,
     from nfc.kernel.maps import Map
     from nfc.kernel.pins import open_pinned
 
-    records, _ = select_all(store, record.netns)
+    records, _ = select_all(store, None)  # this namespace has no name to select by
     family = [r for r in records if r.source == record.source and r.netns == record.netns]
     family.sort(key=lambda r: r.name != record.name)
     found: dict[str, Map] = {}

@@ -14,7 +14,7 @@ from nfc.lab.file import Link, Topology
 
 _COLUMN, _ROW, _WIDTH, _MARGIN = 290, 130, 130, 30  # pixels
 _HEAD, _LINE = 34, 16
-_STYLE: Final = """
+STYLE: Final = """
 svg { font: 13px system-ui, sans-serif; background: #fff }
 .node { fill: #f3f6fa; stroke: #48627d; stroke-width: 1.5 }
 .host { fill: #fff }
@@ -57,7 +57,7 @@ def svg(topology: Topology) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
         f'width="{width:g}" height="{height:g}" role="img">',
         f"<title>{escape(topology.name)}</title>",
-        f"<style>{_STYLE}</style>",
+        f"<style>{STYLE}</style>",
     ]
     lines, labels = [], []
     for group in _parallel(topology.links).values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import IPv6Address
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from nfc.discovery.ask import NO_ROUTE, Told, header, read
 from nfc.discovery.mirror import HERE, Globals, Neighbour
+from nfc.discovery.picture import svg
 from nfc.discovery.routers import read as read_routers
 from nfc.discovery.segtrace import Router, trace
 from nfc.errors import NfcError
@@ -66,6 +68,11 @@ def test_all_paths_are_found_whoever_is_asked(
     reached = {hop for path in paths for hop in path}
     assert asked == {f"r{n}" for n in network if n in deployed and n in reached}
     assert len(graph.lines()) >= len(graph.nodes)
+    drawn = ElementTree.fromstring(svg(graph))
+    texts = {t.text for t in drawn.iter("{http://www.w3.org/2000/svg}text")}
+    assert texts >= {"here", *graph.nodes}
+    arrows = sum(1 for _ in drawn.iter("{http://www.w3.org/2000/svg}path"))
+    assert arrows == len(graph.first) + sum(len(n.next) for n in graph.nodes.values())
 
 
 def test_a_loop_ends() -> None:
@@ -79,6 +86,7 @@ def test_a_loop_ends() -> None:
     )
     assert graph.paths() == []
     assert graph.lines() == ["└─ r1", "   └─ r2", "      └─ r1  …"]
+    assert svg(graph).count("<path") == 3
 
 
 def test_who_is_silent_is_shown() -> None:
