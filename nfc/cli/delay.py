@@ -68,6 +68,7 @@ def report(
     allowed = tuple(parse_prefix(text) for text in allow)
     with sender(netns) as out, stopping() as stop:
         reporter = Reporter(out, fallback=otherwise, only=everything, allowed=allowed)
+        click.echo(f"reporting what {name} measures", err=True)
         batches = follow_records(name, netns, most=BATCH, wait=WAIT_S)
         click.echo(str(run(batches, reporter, count=count, stop=stop)), err=True)
 

@@ -123,7 +123,10 @@ def test_from_the_mark_to_the_collector(net: Chain, tmp_path: Path) -> None:
     )
     collect = ("delay", "collect", str(config), "--netns", names["h2"], "--json")
     report = ("delay", "report", "end_dm", "--netns", names["r2"])
-    with service(*collect, until="collecting") as collector, service(*report) as reporter:
+    with (
+        service(*collect, until="collecting") as collector,
+        service(*report, until="reporting") as reporter,
+    ):
         net.lab.burst("h1", H2, 9, count=200, rate=2000)
         net.lab.burst("h1", "fd00:3::3", 9, count=100, rate=2000)
         time.sleep(0.7)
@@ -151,7 +154,7 @@ def test_another_program_takes_over(net: Chain, receiver: socket.socket, tmp_pat
     r2 = net.lab.name("r2")
     other = tmp_path / "other.nf"
     other.write_text(DELAY.read_text().replace("packet[256]", "packet[200]"))
-    with service("delay", "report", "end_dm", "--netns", r2):
+    with service("delay", "report", "end_dm", "--netns", r2, until="reporting"):
         receiver.settimeout(3)
         net.lab.burst("h1", H2, 9, count=1)
         receiver.recv(2000)
@@ -164,7 +167,7 @@ def test_another_program_takes_over(net: Chain, receiver: socket.socket, tmp_pat
 def test_sampling_changes_while_it_runs(net: Chain, receiver: socket.socket) -> None:
     names = {node: net.lab.name(node) for node in net.nodes}
     receiver.settimeout(1)
-    with service("delay", "report", "end_dm", "--netns", names["r2"]):
+    with service("delay", "report", "end_dm", "--netns", names["r2"], until="reporting"):
         set_params("mark_delay", names["r1"], {"one_in": "0"})
         net.lab.burst("h1", H2, 9, count=100)
         set_params("mark_delay", names["r1"], {"one_in": "1", "session": "77"})
@@ -228,7 +231,9 @@ def test_reports_only_go_where_they_may(net: Chain, receiver: socket.socket) -> 
     names = {node: net.lab.name(node) for node in net.nodes}
     receiver.settimeout(0.5)
     allow = ("--allow", "fd00:77::/32")
-    with service("delay", "report", "end_dm", "--netns", names["r2"], *allow) as reporter:
+    with service(
+        "delay", "report", "end_dm", "--netns", names["r2"], *allow, until="reporting"
+    ) as reporter:
         net.lab.burst("h1", H2, 9, count=5)
         with pytest.raises(TimeoutError):
             receiver.recv(2000)
@@ -242,7 +247,7 @@ def test_metrics_over_http(net: Chain) -> None:
     collect = ("delay", "collect", "--listen", f"[{H2}]:{PORT}", "--metrics", f"[{H2}]:9739")
     with (
         service(*collect, "--netns", names["h2"], until="collecting"),
-        service("delay", "report", "end_dm", "--netns", names["r2"]),
+        service("delay", "report", "end_dm", "--netns", names["r2"], until="reporting"),
     ):
         net.lab.burst("h1", H2, 9, count=50, rate=1000)
         net.lab.burst("h1", H2, PORT, count=2)  # no reports, but measured themselves
