@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,7 +78,11 @@ def explain(
     if as_json:
         output.show_json({"ok": True, "functions": [one.to_json() for one in found]})
     else:
-        click.echo("\n\n".join(str(one) for one in found))
+        from nfc.explain.terminal import shown
+
+        columns = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100
+        text = "\n\n".join(str(one) for one in found)
+        click.echo(shown(text, columns, color="NO_COLOR" not in os.environ))
 
 
 def _taken(compilation: Compilation, compiled: Compiled, capture: Path) -> Counter[int]:

@@ -103,6 +103,7 @@ class FunctionEmitter:
         # One frame for all buffers: bytes kept for the whole function, and taken by a rule's body.
         self.kept = self.frame_size = 0
         self.taken: int | None = None
+        self.rule_frames: list[int] = []  # bytes that each rule's body had, in order
         self.packets = 0  # bytes of map memory that a rule's events take for the packet
 
     # ---- plumbing ---------------------------------------------------------------------------
@@ -153,6 +154,7 @@ class FunctionEmitter:
         self.taken = self.kept
         self.packets = 0
         yield
+        self.rule_frames.append(self.taken)
         self.taken = None
 
     def count(self, index: int) -> None:

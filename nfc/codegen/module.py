@@ -58,6 +58,20 @@ def build_module(
 
     They share the params, the ring buffer and the tables; each has its own counters.
     """
+    return _build(units, declared, source, target)[0]
+
+
+def frames(
+    unit: Unit, declared: Sequence[Param], source: Source, target: Target
+) -> tuple[int, ...]:
+    """Bytes of stack that each rule of a function has its buffers in, with those that all share;
+    what LLVM keeps there besides is not among them."""
+    return _build([unit], declared, source, target)[1][0]
+
+
+def _build(
+    units: Sequence[Unit], declared: Sequence[Param], source: Source, target: Target
+) -> tuple[ir.Module, list[tuple[int, ...]]]:
     module = ir.Module(name=source.base_name)
     module.triple = TRIPLE
     module.data_layout = LAYOUT
@@ -72,13 +86,15 @@ def build_module(
     params = _params(module, debug, units[0].plan, declared) if has_params else None
     tables = {table.name: table for unit in units for table in unit.manifest.tables}
     maps = {name: _table(module, debug, table) for name, table in tables.items()}
+    rules = []
     for unit in units:
         globals_ = Globals(_stats(module, debug, unit), events, params, maps)
-        function = FunctionEmitter(module, unit.plan, globals_, debug, target).emit()
-        function.section = SECTIONS[unit.plan.hook]
+        emitter = FunctionEmitter(module, unit.plan, globals_, debug, target)
+        emitter.emit().section = SECTIONS[unit.plan.hook]
+        rules.append(tuple(emitter.rule_frames))
     _variable(module, "_license", _bytes(LICENSE), "license", 1)
     debug.finish()
-    return module
+    return module, rules
 
 
 def _variable(

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nfc.bpf.facts import CONFIRMED
 from nfc.bpf.link import link
+from nfc.bpf.object import Object, Program
 from nfc.bpf.reader import read_object
 from nfc.bpf.version import KernelVersion
 from nfc.compiler import Compilation, Compiled
 from nfc.explain import sentences, words
-from nfc.explain.cost import RuleCost, rule_costs
+from nfc.explain.cost import RuleCost
+from nfc.explain.labels import labelled_costs
 from nfc.explain.needs import Need, needs
 from nfc.manifest import Manifest
 from nfc.plan import plan as p
@@ -82,6 +85,12 @@ class Explanation:
         share = 100 * rule.packets / self.seen if self.seen else 0.0
         return f"{share:.1f} % of {self.seen} packets"
 
+    @property
+    def _runs(self) -> str:
+        if not self.checked.ok:
+            return f"kernel {self.oldest} has all that it needs, but refuses it"
+        return f"runs on kernel {self.oldest} and later"
+
     # ---- text -------------------------------------------------------------------------------
 
     def __str__(self) -> str:
@@ -113,7 +122,7 @@ class Explanation:
         yield f"{_INDENT}      → {rule.verdict}"
         for one in rule.merged:
             numbers = ", ".join(str(n) for n in one.edits)
-            size = f" of {one.size} bytes" if one.size else ""
+            size = f" of {one.size} byte{'s' * (one.size > 1)}" if one.size else ""
             what = f"edits {numbers} are" if len(one.edits) > 1 else f"edit {numbers} is"
             yield f"{_INDENT}      ({what} one {one.call}{size})"
         yield f"{_INDENT}      costs {_cost_text(rule.cost)}"
@@ -122,7 +131,7 @@ class Explanation:
         report = self.checked
         yield (
             f"{_INDENT}{report.instructions} instructions, {report.stack} bytes of stack; "
-            f"runs on kernel {self.oldest} and later:"
+            f"{self._runs}:"
         )
         for need in self.needs[:_NAMED]:
             yield f"{_INDENT}    {need}"
@@ -232,7 +241,7 @@ def explain(compilation: Compilation, compiled: Compiled) -> Explanation:
     function, manifest = compiled.function, compiled.manifest
     obj = read_object(compilation.object([compiled]))
     program = link(obj, function.name)
-    costs = rule_costs(program, manifest)
+    costs = labelled_costs(compilation, compiled)
     rules = tuple(
         RuleText(
             rule.span.line,
@@ -245,17 +254,34 @@ def explain(compilation: Compilation, compiled: Compiled) -> Explanation:
         )
         for rule, planned, cost in zip(function.rules, compiled.plan.rules, costs, strict=True)
     )
-    version = KernelVersion.parse(compilation.target.name)
+    needed, checked = _oldest(obj, program, function.hook)
     return Explanation(
         function.name,
         function.hook,
         compilation.source.base_name,
         function.span.line,
         rules,
-        needs(obj, program, function.hook),
-        check_linked(obj, program, function.hook, version),
+        needed,
+        checked,
         manifest,
     )
+
+
+def _oldest(obj: Object, program: Program, hook: str) -> tuple[tuple[Need, ...], Report]:
+    """What a function needs, the newest first, and the check of the oldest kernel that has it. If
+    that kernel's verifier refuses the function, a later one that nfc is tested on is looked for,
+    and that is a need too."""
+    found = needs(obj, program, hook)
+    report = check_linked(obj, program, hook, found[0].since)
+    if report.ok:
+        return found, report
+    for version in map(KernelVersion.parse, CONFIRMED):
+        if version > found[0].since:
+            later = check_linked(obj, program, hook, version)
+            if later.ok:
+                why = f"the verifier of {report.kernel} says: {report.violations[0].message}"
+                return (Need(version, why), *found), later
+    return found, report
 
 
 _STRUCTURE = (

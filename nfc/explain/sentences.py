@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nfc.explain import words
 from nfc.sema import typed
 from nfc.sema.hooks import VERDICTS
@@ -21,29 +23,41 @@ HOOKS = {
 
 
 def built(value: typed.TlvValue) -> str:
-    """A TLV to be built: its fields that are not known to be zero."""
+    """A TLV to be built: the fields that the source gives, and defaults that are not zero."""
     given = [
         f"{part.name} = {words.value(expr)}"
         for part, expr in value.values
-        if part.name is not None and not (isinstance(expr, typed.Const) and expr.value == 0)
+        if part.name is not None and (_written(expr, value) or not _zero(expr))
     ]
-    return value.tlv.name + (f" with {', '.join(given)}" if given else "")
+    name = f"{words.article(value.tlv.name)} TLV"
+    return name + (f" ({', '.join(given)})" if given else "")
+
+
+def _zero(expr: typed.Expr) -> bool:
+    return isinstance(expr, typed.Const) and expr.value == 0
+
+
+def _written(expr: typed.Expr, value: typed.TlvValue) -> bool:
+    """Whether a field's value stands in the source: a default has the place of the whole."""
+    inside, whole = expr.span, value.span
+    same = inside.source == whole.source
+    return same and whole.start < inside.start and inside.end <= whole.end
 
 
 def edit(one: typed.Edit) -> str:
     """What an edit does; the packet is the subject that is left out."""
     match one:
         case typed.SetHeader(field=part, value=value):
-            return f"sets {words.field(part)} to {words.value(value)}"
+            return _set(typed.HeaderRead(one.span, part.type, part), value)
         case typed.SetMeta(field=meta, value=value):
-            return f"sets the packet's {meta.name} in this router to {words.value(value)}"
+            return f"{_set(typed.MetaRead(one.span, meta.type, meta), value)}, in this router"
         case typed.SetTlv(tlv=tlv, field=part, value=value):
-            return f"sets {words.tlv(tlv)}'s {part.name} to {words.value(value)}"
+            return _set(typed.TlvRead(one.span, part.type, tlv, part), value)
         case typed.AddTlv(value=made, where=where, anchor=anchor):
             place = {"first": "as the first TLV", "last": "behind the last TLV"}.get(where)
             if place is None and anchor is not None:
                 place = f"{'before' if where == 'before' else 'behind'} {words.tlv(anchor)}"
-            return f"adds a TLV {built(made)}, {place}"
+            return f"adds {built(made)} {place}"
         case typed.RemoveTlv(tlv=tlv):
             return f"removes {words.tlv(tlv)}"
         case typed.RemoveAll(tlv=tlv):
@@ -51,16 +65,16 @@ def edit(one: typed.Edit) -> str:
         case typed.RemoveHmac():
             return "removes the HMAC, and the flag H with it"
         case typed.ReplaceTlv(tlv=tlv, value=made):
-            return f"replaces {words.tlv(tlv)} with a TLV {built(made)}"
+            return f"replaces {words.tlv(tlv)} with {built(made)}"
         case typed.SetEntry(entry=entry, member=member, value=value, atomic=atomic):
-            return _changed(f"{member.name} in {entry.table.name}", value, atomic)
+            return _set(typed.EntryRead(one.span, member.type, entry, member), value, atomic)
         case typed.SetState(state=state, value=value, atomic=atomic):
-            return _changed(f"state {state.name}", value, atomic)
+            return _set(typed.StateRead(one.span, state.member.type, state), value, atomic)
         case typed.Put(table=table, key=key, values=values):
             given = [
                 f"{m.name} = {words.value(v)}"
                 for m, v in zip(table.fields, values, strict=True)
-                if not (isinstance(v, typed.Const) and v.value == 0)
+                if not _zero(v)
             ]
             with_ = f" with {', '.join(given)}" if given else ", all zero"
             return f"puts an entry {words.table_key(table, key)}{with_}"
@@ -80,10 +94,20 @@ def edit(one: typed.Edit) -> str:
             return f"adds {words.value(amount)} to counter {counter}"
 
 
-def _changed(what: str, value: typed.Expr, atomic: str | None) -> str:
-    if atomic is None:
-        return f"sets {what} to {words.value(value)}"
-    return _CHANGED[atomic].format(words.value(value), what) + ", in one step for all CPUs"
+def _set(old: typed.Expr, new: typed.Expr, atomic: str | None = None) -> str:
+    """A new value in the place that `old` reads; what is made of the old one, as a change."""
+    place = words.value(old)
+    if atomic is not None:
+        return _CHANGED[atomic].format(words.value(new), place) + ", in one step for all CPUs"
+    if words.is_flag(old) and isinstance(new, typed.Const):
+        return f"{'sets' if new.value else 'clears'} {place}"
+    if (
+        isinstance(new, typed.Arith)
+        and new.op in ("+", "-")
+        and new.left == replace(old, span=new.left.span)
+    ):
+        return _CHANGED[new.op].format(words.value(new.right), place)
+    return f"sets {place} to {words.value(new)}"
 
 
 def verdict(one: typed.Verdict, hook: str) -> str:
@@ -107,7 +131,7 @@ def _verdict(one: typed.Verdict, hook: str) -> str:
         case typed.Drop():
             return "drops it"
         case typed.ForwardVia(nexthop=nexthop):
-            return f"forwards it to the neighbour {words.value(nexthop)}"
+            return f"forwards it straight to {words.value(nexthop)}, a neighbour"
         case typed.ForwardTable(table=table):
             return f"forwards it by routing table {_TABLES.get(table, table)}"
         case typed.ForwardLink(link=link, peer=peer, own=own):
@@ -124,7 +148,10 @@ def _verdict(one: typed.Verdict, hook: str) -> str:
             from_ = f" from {words.value(source)}" if source is not None else ""
             return f"puts it into an outer packet{from_} through {_path(segments)}{_with(tlvs)}"
         case typed.Insert(segments=segments, tlvs=tlvs):
-            return f"sends it through {_path(segments)} first, by an SRH put in{_with(tlvs)}"
+            return (
+                f"puts an SRH into it that leads through {_path(segments)} and then to its "
+                f"destination{_with(tlvs)}"
+            )
 
 
 def _path(segments: tuple[typed.Expr, ...]) -> str:
@@ -132,4 +159,4 @@ def _path(segments: tuple[typed.Expr, ...]) -> str:
 
 
 def _with(tlvs: tuple[typed.TlvValue, ...]) -> str:
-    return "".join(f", with a TLV {built(t)}" for t in tlvs)
+    return f", with {' and '.join(built(t) for t in tlvs)}" if tlvs else ""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from nfc.compiler import value_text
 from nfc.sema import typed, types
 from nfc.sema.headers import HeaderField
 
+_NUMBER = re.compile(r"0x[0-9a-f_]+|0b[01_]+|[1-9][0-9_]*|0", re.I)
 _FIELDS = {
     "traffic_class": "traffic class",
     "flow_label": "flow label",
@@ -67,6 +69,8 @@ _TIMES = {
     ">": "is after",
     ">=": "is not before",
 }
+_OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
+_TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}  # with the sides exchanged
 
 
 def field(part: HeaderField) -> str:
@@ -93,6 +97,10 @@ def constant(expr: typed.Const) -> str:
         return written if written in names else (names or [str(expr.value)])[0]
     if isinstance(expr.type, types.Duration):
         return duration(expr.value)
+    span = expr.span
+    written = span.source.text[span.start : span.end]
+    if isinstance(expr.type, types.Int) and _NUMBER.fullmatch(written):
+        return written if int(written, 0) == expr.value else str(expr.value)
     return value_text(expr.type, expr.value)
 
 
@@ -110,7 +118,7 @@ def value(expr: typed.Expr) -> str:
         case typed.Const():
             return constant(expr)
         case typed.ParamRead(param=param):
-            return param.name
+            return f"the param {param.name}"
         case typed.HeaderRead(field=part):
             return field(part)
         case typed.MetaRead(field=meta):
@@ -124,7 +132,7 @@ def value(expr: typed.Expr) -> str:
         case typed.EntryRead(entry=entry, member=member):
             return f"the {member.name} in {entry.table.name}"
         case typed.StateRead(state=state):
-            return f"state {state.name}"
+            return f"the state {state.name}"
         case typed.Now():
             return "the time now"
         case typed.Arith(op=op, left=left, right=right):
@@ -136,44 +144,65 @@ def _operand(expr: typed.Expr) -> str:
     return f"({value(expr)})" if isinstance(expr, typed.Arith) else value(expr)
 
 
-def condition(expr: typed.Expr, outer: str = "") -> str:
-    """A condition; `outer` is the `and` or `or` that it stands in."""
+def condition(expr: typed.Expr, outer: str = "", want: bool = True) -> str:
+    """A condition; `outer` is the `and` or `or` that it stands in.
+
+    Without `want`, its opposite, said of each test by itself: a packet that has no UDP header is
+    not one whose destination port is not 53 (docs/language.md, Rules).
+    """
     match expr:
         case typed.Logic(op=op, left=left, right=right):
-            text = f"{condition(left, op)} {op} {condition(right, op)}"
-            return f"({text})" if outer not in ("", op) else text
-        case typed.Not(value=typed.HasTlv(tlv=one)):
-            return f"the SRH has no{f' {_ORDINALS[one.index]}' if one.index else ''} TLV {one.name}"
-        case typed.Not(value=typed.HasEntry(entry=entry)):
-            return f"there is no entry {table_key(entry.table, entry.key)}"
-        case typed.Not(value=typed.InPrefix() as within):
-            return condition(within).replace(" is in ", " is not in ")
+            joint = op if want else {"and": "or", "or": "and"}[op]
+            text = f"{condition(left, joint, want)} {joint} {condition(right, joint, want)}"
+            return f"({text})" if outer not in ("", joint) else text
         case typed.Not(value=of):
-            return f"it is not so that ({condition(of)})"
+            return condition(of, outer, not want)
         case typed.Compare(op=op, left=left, right=right):
-            timely = isinstance(left.type, types.Timestamp)
-            return f"{value(left)} {(_TIMES if timely else _COMPARE)[op]} {value(right)}"
+            return _comparison(op if want else _OPPOSITE[op], left, right)
         case typed.InPrefix(value=of, address=address, length=length, width=width):
             kind = ipaddress.IPv6Address if width == 128 else ipaddress.IPv4Address
-            return f"{value(of)} is in {kind(address)}/{length}"
+            return f"{value(of)} is {'' if want else 'not '}in {kind(address)}/{length}"
         case typed.HasTlv(tlv=one):
-            which = f"a {_ORDINALS[one.index]}" if one.index else "a"
-            return f"the SRH has {which} TLV {one.name}"
+            name = f"{_ORDINALS[one.index]} {one.name}" if one.index else one.name
+            return f"the SRH has {article(name) if want else f'no {name}'} TLV"
         case typed.HasEntry(entry=entry):
-            return f"there is an entry {table_key(entry.table, entry.key)}"
+            return f"there is {'an' if want else 'no'} entry {table_key(entry.table, entry.key)}"
         case typed.Sample(of=of):
-            return f"chance picks it, one packet in {value(of)}"
+            return f"chance {'picks' if want else 'does not pick'} it, one packet in {value(of)}"
         case typed.Every(of=of):
-            return f"it is the last of {value(of)} packets that came to this test on its CPU"
+            is_ = "is" if want else "is not"
+            return f"it {is_} the last of {value(of)} packets that came to this test on its CPU"
         case typed.Const(value=known):
-            return "always" if known else "never"
-    return f"{value(expr)} is true"
+            return "always" if bool(known) == want else "never"
+    return f"{value(expr)} is {'true' if want else 'false'}"
 
 
-def parts(expr: typed.Expr | None) -> list[str]:
+def article(name: str) -> str:
+    """A name behind a or an."""
+    return f"{'an' if name[:1] in 'AEIO' else 'a'} {name}"
+
+
+def _comparison(op: str, left: typed.Expr, right: typed.Expr) -> str:
+    if isinstance(left, typed.Const) and not isinstance(right, typed.Const):
+        return _comparison(_TURNED.get(op, op), right, left)
+    if is_flag(left) and isinstance(right, typed.Const) and op in ("==", "!="):
+        return f"{value(left)} is {'' if bool(right.value) == (op == '==') else 'not '}set"
+    timely = isinstance(left.type, types.Timestamp)
+    return f"{value(left)} {(_TIMES if timely else _COMPARE)[op]} {value(right)}"
+
+
+def is_flag(expr: typed.Expr) -> bool:
+    """Whether a value is a single bit of a header or a TLV."""
+    return isinstance(expr, typed.HeaderRead | typed.TlvRead) and expr.type == types.Int(1)
+
+
+def parts(expr: typed.Expr | None, want: bool = True) -> list[str]:
     """A rule's condition as what must hold all at once."""
-    if expr is None:
-        return []
-    if isinstance(expr, typed.Logic) and expr.op == "and":
-        return [*parts(expr.left), *parts(expr.right)]
-    return [condition(expr)]
+    match expr:
+        case None:
+            return []
+        case typed.Not(value=of):
+            return parts(of, not want)
+        case typed.Logic(op=op, left=left, right=right) if (op == "and") == want:
+            return [*parts(left, want), *parts(right, want)]
+    return [condition(expr, want=want)]

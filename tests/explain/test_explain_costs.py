@@ -11,6 +11,7 @@ from nfc.bpf.object import Program
 from nfc.bpf.reader import read_object
 from nfc.compiler import Compilation, Compiled, compile_file
 from nfc.explain.cost import RuleCost, rule_costs
+from nfc.explain.labels import labelled
 from nfc.explain.report import explain
 from nfc.packet import Packet, ip, packet, srh, udp
 from nfc.resources import data_dir
@@ -82,3 +83,47 @@ def test_the_oldest_kernel_and_why(tmp_path: Path) -> None:
     assert oldest(event)[0] == "5.8"
     clock = "event e { a: timestamp } endpoint f { otherwise { emit e { a = now() } forward } }"
     assert oldest(clock) == ("6.1", "bpf_ktime_get_tai_ns")
+
+
+def test_rules_on_one_line_are_told_apart(tmp_path: Path) -> None:
+    """A field of an entry lies where the second rule's count does, and is changed as counts are."""
+    rules = (
+        "when t has [1] as x and x.v > 3 { set x.v = x.v + 1 set x.w = x.w + 1 forward }",
+        "when srh.tag == 1 { drop }",
+        "otherwise forward",
+    )
+    table = "table t: per cpu array[4] to { v: u64, w: u64 }\n"
+    shapes = []
+    for between in (" ", "\n"):
+        found = explain(*compiled_from(tmp_path, f"{table}endpoint f {{ {between.join(rules)} }}"))
+        shapes.append([(c.instructions, c.calls, c.stack) for r in found.rules if (c := r.cost)])
+    assert shapes[0] == shapes[1]
+    assert len(shapes[0]) == 3 and shapes[0][1][0] > shapes[0][0][0]
+
+
+@pytest.mark.parametrize("name", ["delay", "ioam", "egress", "path_tracing"])
+def test_other_line_numbers_change_no_code(name: str) -> None:
+    compilation = compile_file(data_dir("stdlib") / f"{name}.nf")
+    for compiled in compilation.functions:
+        assert linked(compilation, compiled).code == labelled(compilation, compiled).code
+
+
+def test_a_rules_stack_is_its_own(tmp_path: Path) -> None:
+    found = explain(
+        *compiled_from(
+            tmp_path,
+            "event e { a: ipv6, b: ipv6 } endpoint f {\n"
+            "when srh.tag == 1 { emit e { a = ip.src, b = ip.dst } forward }\notherwise forward }",
+        )
+    )
+    first, last = (rule.cost for rule in found.rules)
+    assert first is not None and last is not None
+    assert last.stack + 40 <= first.stack <= found.checked.stack
+
+
+def test_the_oldest_kernel_is_one_whose_check_takes_it() -> None:
+    for name in ("delay", "tag", "ioam"):
+        compilation = compile_file(data_dir("stdlib") / f"{name}.nf")
+        for compiled in compilation.functions:
+            found = explain(compilation, compiled)
+            assert found.checked.ok and found.checked.kernel == str(found.oldest)

@@ -6,16 +6,22 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
-from nfc.compiler import compile_file
+from nfc.compiler import compile_file, value_text
+from nfc.explain import sentences, words
 from nfc.explain.graph import svg
 from nfc.explain.report import explain
-from nfc.sema import typed
-from nfc.syntax.diagnostics import SourceErrors
+from nfc.explain.terminal import shown
+from nfc.sema import typed, types
+from nfc.sema.analyse import analyse_tree
+from nfc.syntax.diagnostics import Diagnostics, SourceErrors
+from nfc.syntax.parser import parse
+from nfc.syntax.source import Source, Span
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "properties"))
 
@@ -76,3 +82,100 @@ def test_nothing_is_left_out(program: Generated, tmp_path: Path) -> None:
         merged = {number for one in said.merged for number in one.edits}
         assert set(written) <= merged  # each is some helper call's
     assert picture.startswith("<svg") and picture.count("<text") > len(explanation.rules)
+
+
+def names_in(item: object) -> set[str]:
+    """The names of all that an edit or a condition speaks of."""
+    found: set[str] = set()
+    waiting = [item]
+    while waiting:
+        one = waiting.pop()
+        match one:
+            case typed.TlvRead(tlv=tlv, field=field):
+                found |= {tlv.name, field.name or ""}
+            case typed.ParamRead(param=param):
+                found.add(param.name)
+            case typed.StateRead(state=state) | typed.SetState(state=state):
+                found.add(state.name)
+            case typed.EntryRead(entry=entry, member=member):
+                found |= {entry.table.name, member.name}
+            case typed.HasEntry(entry=entry) | typed.SetEntry(entry=entry):
+                found.add(entry.table.name)
+            case typed.HasTlv(tlv=tlv) | typed.SetTlv(tlv=tlv) | typed.RemoveTlv(tlv=tlv):
+                found.add(tlv.name)
+            case typed.RemoveAll(tlv=tlv) | typed.TlvValue(tlv=tlv):
+                found.add(tlv.name)
+            case typed.Put(table=table) | typed.RemoveEntry(table=table):
+                found.add(table.name)
+            case typed.CountKey(table=table):
+                found.add(table.name)
+            case typed.Count(counter=counter):
+                found.add(counter)
+            case typed.Emit(event=event):
+                found |= {event.name, *(member.name for member in event.fields)}
+            case typed.InPrefix(length=length):
+                found.add(f"/{length}")  # behind the address
+            case typed.Const(type=types.Ipv6() as kind, value=number) if (
+                number
+            ):  # zeros may be defaults
+                found.add(value_text(kind, number))
+        if isinstance(one, tuple):
+            waiting += one
+        elif is_dataclass(one) and not isinstance(one, Span | typed.Tlv | typed.Table):
+            waiting += [getattr(one, f.name) for f in fields(one)]
+    return found
+
+
+@settings(
+    max_examples=120,
+    phases=(Phase.explicit, Phase.generate),  # shrinking such programs takes minutes
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(program=programs())
+def test_everything_is_named(program: Generated) -> None:
+    """For every program: what a rule reads, changes and sends is in its sentences."""
+    diagnostics = Diagnostics()
+    source = Source("program.nf", program.source)
+    found = analyse_tree(parse(source, diagnostics), Path("program.nf"), diagnostics)
+    assert found is not None, program.source
+    for function in found.functions:
+        for rule in function.rules:
+            guard = " ".join(words.parts(rule.guard))
+            assert not missing(names_in(rule.guard), guard), guard
+            assert "not so" not in guard and "  " not in guard
+            for edit in rule.edits:
+                said = sentences.edit(edit)
+                assert not missing(names_in(edit), said), said
+            verdict = sentences.verdict(rule.verdict, function.hook)
+            assert not missing(names_in(rule.verdict), verdict), verdict
+
+
+def missing(wanted: set[str], text: str) -> set[str]:
+    """The names, addresses and prefix lengths that a text does not have."""
+    words_there = set(re.findall(r"\w+", text))
+    return {w for w in wanted if w not in (text if re.search("[:/]", w) else words_there)}
+
+
+def test_the_opposite_of_a_condition(tmp_path: Path) -> None:
+    """Of each test by itself: what is not there does not hold either way."""
+    path = tmp_path / "f.nf"
+    path.write_text(
+        "use dm\nendpoint f { when not (udp.dst_port == 53 or srh.tag < 7) and not srh has DM"
+        " and not (srh.oam == 1 and ip.src in fd00::/16) { drop } otherwise forward }"
+    )
+    rule = compile_file(path).functions[0].function.rules[0]
+    assert words.parts(rule.guard) == [
+        "the UDP destination port is not 53",
+        "the SRH's tag is at least 7",
+        "the SRH has no DM TLV",
+        "the SRH's flag O (OAM) is not set or the source is not in fd00::/16",
+    ]
+
+
+def test_lines_fit_the_terminal() -> None:
+    text = "\n\n".join(path.read_text() for path in sorted(GOLDEN.glob("*.txt")))
+    wrapped = shown(text, 72, color=False)
+    assert max(map(len, wrapped.splitlines())) <= 72
+    assert wrapped.split() == text.split()
+    coloured = shown(text, 72, color=True)
+    assert re.sub(r"\x1b\[\d*m", "", coloured) == wrapped
