@@ -149,7 +149,7 @@ def test_saving_asks_the_whole_compiler(editor: Editor) -> None:
         if "instructions at most" in shown("when sample"):
             break
         editor.run(asyncio.sleep(0.1))
-    assert "Where chance picks it, one packet in one_in" in shown("when sample")
+    assert "Where chance picks it, one packet in the param one_in" in shown("when sample")
     assert "bpf_lwt_push_encap" in shown("when sample")
     assert "bytes of stack" in shown("mark_delay at")
 
