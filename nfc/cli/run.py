@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -17,7 +17,7 @@ from nfc.cli import files, options, output
 from nfc.errors import NfcError, UsageError
 
 if TYPE_CHECKING:
-    from nfc.packet.capture import Writer
+    from nfc.observe.events import Decoded
     from nfc.run.replay import Options, Result
     from nfc.run.session import Session
     from nfc.run.subject import Subject
@@ -168,21 +168,23 @@ def _run(
     session: Session, capture: Path, out: Path | None, chosen: Options, tally: Tally, shown: _Show
 ) -> str:
     """All packets; returns the fault that ended it, or ""."""
+    from nfc.run import fast, replay
     from nfc.run.fault import text
-    from nfc.run.replay import replay
 
-    with ExitStack() as opened:
-        writer = opened.enter_context(_writer(out))
-        stream = _open(opened, capture)
-        advance = opened.enter_context(_progress(stream, capture, tally))
-        for result in replay(session, stream, chosen, tally, writer):
-            shown.result(result)
-            advance()
-            fault = result.ran.outcome.fault if result.ran is not None else None
-            if fault is not None:
-                why = text(session, fault, result.data, result.time)
-                return f"packet {result.number} makes {session.subject.program} fault: {why}"
-    return ""
+    with _out(out) as written, _open(capture) as stream, _progress(stream, capture, tally) as bar:
+        if shown.each or chosen.traces or session.simulator.engine != "jit":
+            result = None
+            for result in replay.replay(session, stream, chosen, tally, written):
+                shown.result(result)
+                bar(512)
+        else:
+            event = shown.event if shown.each_event else None
+            result = fast.run(session, stream, chosen, tally, written, event, bar)
+        fault = result.ran.outcome.fault if result is not None and result.ran else None
+        if result is None or fault is None:
+            return ""
+        why = text(session, fault, result.data, result.time)
+        return f"packet {result.number} makes {session.subject.program} fault: {why}"
 
 
 # ---- what was asked for ---------------------------------------------------------------------
@@ -242,30 +244,32 @@ def _traced(text: str | None) -> tuple[int, range]:
 # ---- files ----------------------------------------------------------------------------------
 
 
-def _open(opened: ExitStack, capture: Path) -> BinaryIO:
+@contextmanager
+def _open(capture: Path) -> Iterator[BinaryIO]:
     if str(capture) == "-":
-        return sys.stdin.buffer
+        yield sys.stdin.buffer
+        return
     try:
-        return opened.enter_context(capture.open("rb", buffering=1 << 20))
+        stream = capture.open("rb", buffering=1 << 20)
     except OSError as error:
         raise NfcError(f"cannot read {capture}: {error.strerror or error}") from None
+    with stream:
+        yield stream
 
 
 @contextmanager
-def _writer(out: Path | None) -> Iterator[Writer | None]:
-    """What writes the packets that leave, for the block. Raises NfcError where it cannot."""
-    from nfc.packet.capture import writer
-
+def _out(out: Path | None) -> Iterator[tuple[BinaryIO, str] | None]:
+    """Where the packets that leave go, for the block. Raises NfcError where they cannot."""
     if out is None:
         yield None
         return
     try:
         if str(out) == "-":
-            yield writer(sys.stdout.buffer, "-")
+            yield sys.stdout.buffer, "-"
             sys.stdout.buffer.flush()
         else:
             with out.open("wb", buffering=1 << 20) as stream:
-                yield writer(stream, out.name)
+                yield stream, out.name
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -276,7 +280,7 @@ def _writer(out: Path | None) -> Iterator[Writer | None]:
 def _progress(stream: BinaryIO, capture: Path, tally: Tally) -> Iterator[Any]:
     """A bar on a terminal's standard error; gives what moves it."""
     if not sys.stderr.isatty():
-        yield lambda: None
+        yield lambda every=1: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -290,8 +294,8 @@ def _progress(stream: BinaryIO, capture: Path, tally: Tally) -> Iterator[Any]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=size or None, packets=0)
 
-        def advance() -> None:
-            if tally.read % 512 == 0:
+        def advance(every: int = 1) -> None:
+            if tally.read % every == 0:
                 at = stream.tell() if size else 0
                 bar.update(task, completed=at, packets=tally.read)
 
@@ -325,7 +329,7 @@ class _Show:
                 self.say(json.dumps(result.to_json()))
             elif self.each_event and result.ran is not None:
                 for event in result.ran.events:
-                    self.say(json.dumps({"number": result.number, **event.to_json()}))
+                    self.event(result.number, event)
             return
         if self.each or result.trace is not None:
             self.say(result.line(self.first))
@@ -336,7 +340,14 @@ class _Show:
                 self.say(line)
         elif self.each_event and not self.each and result.ran is not None:
             for event in result.ran.events:
-                self.say(f"{result.number:>7} {event}")
+                self.event(result.number, event)
+
+    def event(self, number: int, event: Decoded) -> None:
+        """An event of a packet."""
+        if self.as_json:
+            self.say(json.dumps({"number": number, **event.to_json()}))
+        else:
+            self.say(f"{number:>7} {event}")
 
     def summary(self, session: Session, capture: Path, out: Path | None, tally: Tally) -> None:
         """What became of all packets, and what is left in tables."""

@@ -1,4 +1,7 @@
-"""Where the IPv6 packet is in a frame, by link type (https://www.tcpdump.org/linktypes.html)."""
+"""Where the IPv6 packet is in a frame, by link type (https://www.tcpdump.org/linktypes.html).
+
+What the frame says is IPv6 but is not of version 6 is none.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def _ethertype(kind: int, start: int) -> Callable[[bytes], bytes | None]:
         found, at = frame[kind : kind + 2], start
         while found in _ETHERTYPES_VLAN:
             found, at = frame[at + 2 : at + 4], at + 4
-        return frame[at:] if found == _ETHERTYPE_IPV6 else None
+        return _raw(frame[at:]) if found == _ETHERTYPE_IPV6 else None
 
     return ipv6
 
@@ -43,7 +46,7 @@ def _family(*, either_order: bool) -> Callable[[bytes], bytes | None]:
     def ipv6(frame: bytes) -> bytes | None:
         family = frame[:4]
         there = family in _FAMILIES or (either_order and family[::-1] in _FAMILIES)
-        return frame[4:] if there else None
+        return _raw(frame[4:]) if there else None
 
     return ipv6
 

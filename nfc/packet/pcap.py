@@ -29,7 +29,7 @@ _MAGIC: Final[dict[bytes, tuple[Literal["<", ">"], int]]] = {
     b"\xa1\xb2\x3c\x4d": (">", 1),
     b"\x4d\x3c\xb2\xa1": ("<", 1),
 }
-_HEADER_SIZE: Final = 24
+HEADER_SIZE: Final = 24
 _RECORD_SIZE: Final = 16
 
 
@@ -60,6 +60,31 @@ class Record:
         return find(self.data)
 
 
+@dataclass(frozen=True)
+class Header:
+    """How a file's records are written: byte order, nanoseconds a unit of the fraction of a second,
+    link type. `data` is the header itself."""
+
+    order: Literal["<", ">"]
+    unit: int
+    linktype: int
+    data: bytes
+
+
+def read_header(stream: BinaryIO, begun: bytes = b"") -> Header:
+    """The header of a file; `begun`: its first bytes, where they were read already. Raises
+    PacketError."""
+    head = begun + exactly(stream, HEADER_SIZE - len(begun), 0, "the file header", len(begun))
+    if head[:4] not in _MAGIC:
+        raise PacketError(f"{head[:4].hex()} is not the magic number of a pcap file", 0)
+    order, unit = _MAGIC[head[:4]]
+    major, minor, _, _, _, link = struct.unpack(f"{order}HHiIII", head[4:])
+    if (major, minor) != (2, 4):
+        raise PacketError(f"pcap version {major}.{minor} where 2.4 should be", 4)
+    # The bits above tell of a frame check sequence.
+    return Header(order, unit, link & 0xFFFF, head)
+
+
 def records(stream: BinaryIO, begun: bytes = b"") -> Iterator[Record]:
     """The records of a capture, one at a time; the stream need not seek. `begun`: its first bytes,
     where they were read already.
@@ -67,16 +92,9 @@ def records(stream: BinaryIO, begun: bytes = b"") -> Iterator[Record]:
     Raises PacketError, with the offset in the file, for an unknown magic number or version, a
     record that is too long, or a file that ends in the middle of something.
     """
-    rest = exactly(stream, _HEADER_SIZE - len(begun), 0, "the file header", len(begun))
-    head = begun + rest
-    if head[:4] not in _MAGIC:
-        raise PacketError(f"{head[:4].hex()} is not the magic number of a pcap file", 0)
-    order, unit = _MAGIC[head[:4]]
-    major, minor, _, _, _, link = struct.unpack(f"{order}HHiIII", head[4:])
-    if (major, minor) != (2, 4):
-        raise PacketError(f"pcap version {major}.{minor} where 2.4 should be", 4)
-    linktype = link & 0xFFFF  # the bits above tell of a frame check sequence
-    offset = _HEADER_SIZE
+    header = read_header(stream, begun)
+    order, unit, linktype = header.order, header.unit, header.linktype
+    offset = HEADER_SIZE
     while first := stream.read(1):
         rest = exactly(stream, _RECORD_SIZE - 1, offset, "a record header", 1)
         seconds, fraction, captured, original = struct.unpack(f"{order}IIII", first + rest)

@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 from nfc.observe.events import Decoded
 from nfc.packet import capture
 from nfc.packet.pcap import Record
-from nfc.run.session import Ran, Session, unfit
-from nfc.run.tally import NO_SRH, Tally, reason
+from nfc.run.session import Ran, Session
+from nfc.run.tally import PASSED, Tally, reason
 from nfc.run.trace import Trace, Tracer
 
 _NS = 1_000_000_000
@@ -32,6 +32,11 @@ class Options:
     count: int | None = None
     trace_first: int = 0
     traced: range = range(0)
+
+    @property
+    def traces(self) -> bool:
+        """Whether any packet is traced."""
+        return bool(self.trace_first or self.traced)
 
 
 @dataclass(frozen=True)
@@ -102,10 +107,11 @@ def replay(
     stream: BinaryIO,
     options: Options,
     tally: Tally,
-    writer: capture.Writer | None,
+    out: tuple[BinaryIO, str] | None,
 ) -> Iterator[Result]:
-    """Run the packets of a capture, one at a time. What leaves goes to `writer`. Ends behind a
-    packet that makes the program fault. Raises PacketError."""
+    """Run the packets of a capture, one at a time. `out`: where what leaves goes, and the file's
+    name. Ends behind a packet that makes the program fault. Raises PacketError."""
+    writer = capture.writer(*out) if out else None
     tracer = Tracer(session)
     left = options.trace_first
     for record in capture.records(stream):
@@ -114,8 +120,8 @@ def replay(
         now = options.now
         if now is None:
             now = record.time_ns + options.tai_offset * _NS
-        data = _whole(record, tally)
-        passed = _passed(data, options)
+        data = whole(record, tally).ipv6()
+        passed = passed_over(data, options)
         if data is None or passed:
             tally.passed[passed] += 1
             yield Result(number, now, data or b"", passed)
@@ -130,11 +136,11 @@ def replay(
             else:
                 ran = session.run(data, now)
             tally.add(ran)
-            if ran.outcome.reason == NO_SRH:
-                passed = NO_SRH
-            out = ran.outcome.packet
-            if writer is not None and out is not None:
-                writer.write(Record(record.time_ns, out, len(out)))
+            if ran.outcome.reason in PASSED:
+                passed = ran.outcome.reason
+            left_as = ran.outcome.packet
+            if writer is not None and left_as is not None:
+                writer.write(Record(record.time_ns, left_as, len(left_as)))
                 tally.written += 1
             yield Result(number, now, data, passed, None if passed else ran, trace)
             if ran.outcome.fault is not None:
@@ -143,24 +149,23 @@ def replay(
             return
 
 
-def _whole(record: Record, tally: Tally) -> bytes | None:
-    """The IPv6 packet of a record; of one that was cut short when it was captured, with zeros in
-    the place of what is missing. None: there is none."""
+def whole(record: Record, tally: Tally) -> Record:
+    """The record; one whose packet was cut short when it was captured, with zeros in the place of
+    what is missing. Raises PacketError for a link type that is not known."""
     missing = record.original_length - len(record.data)
-    if missing > 0 and record.original_length <= MAX_PADDING:
-        record = replace(record, data=record.data + bytes(missing))
+    if missing <= 0 or record.original_length > MAX_PADDING:
+        return record
     data = record.ipv6()
-    if data is not None and missing > 0:
-        tally.padded += 1
-    return data
+    if data is None or 40 <= len(data) >= 40 + int.from_bytes(data[4:6], "big"):
+        return record
+    tally.padded += 1
+    return replace(record, data=record.data + bytes(missing))
 
 
-def _passed(data: bytes | None, options: Options) -> str:
+def passed_over(data: bytes | None, options: Options) -> str:
     """Why no function sees a packet; "" if it does."""
     if data is None:
         return "not IPv6"
-    if why := unfit(data):
-        return why
     if options.prefix is not None:
         network = options.prefix
         address = int.from_bytes(data[24:40], "big")

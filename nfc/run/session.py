@@ -16,7 +16,6 @@ from nfc.observe.events import Decoded, decode
 from nfc.observe.tables import Entries
 from nfc.run.subject import Subject
 from nfc.syntax.diagnostics import nearest
-from nfc.vm.packet import IPV6_SIZE, MAX_LENGTH
 from nfc.vm.simulator import Outcome, Packet, Simulator
 
 if TYPE_CHECKING:
@@ -145,15 +144,6 @@ class Session:
         if manifest is None:
             return None
         return read_counters(self.simulator.maps[manifest.stats_map], manifest)
-
-
-def unfit(packet: bytes) -> str:
-    """Why a packet cannot be run; "" if it can."""
-    if len(packet) > MAX_LENGTH:
-        length = IPV6_SIZE + int.from_bytes(packet[4:6], "big")
-        if min(length, len(packet)) > MAX_LENGTH:
-            return f"longer than {MAX_LENGTH} bytes"
-    return ""
 
 
 def parse_tables(found: Any, where: str) -> list[tuple[str, list[Any]]]:

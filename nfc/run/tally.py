@@ -13,10 +13,12 @@ from nfc.kernel.maps import ARRAY, PERCPU_ARRAY
 from nfc.manifest import Table
 from nfc.observe.counters import Counters
 from nfc.run.session import Ran, Session
+from nfc.vm.hooks import TOO_LONG
 from nfc.vm.maps import VmMap
 
 SHOWN = 20  # entries of a table, or of a map, that a terminal gets
-NO_SRH = "no segment routing header with segments left"  # of nfc.vm.hooks, before an endpoint
+# Why a packet is none for the function, in the words of nfc.vm.hooks.
+PASSED = ("no segment routing header with segments left", TOO_LONG)
 
 
 @dataclass
@@ -44,8 +46,8 @@ class Tally:
                 self.sent[outcome.link] += 1
             case "dropped":
                 self.dropped[ran.error or reason(ran)] += 1
-            case "refused" if outcome.reason == NO_SRH:
-                self.passed[NO_SRH] += 1
+            case "refused" if outcome.reason in PASSED:
+                self.passed[outcome.reason] += 1
             case "refused":
                 self.refused[outcome.reason] += 1
             case "lost":

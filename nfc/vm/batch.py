@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ctypes
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -93,16 +93,21 @@ class Batch:
         tai_offset: int = 0,
         packet: Packet | None = None,
         optimized: bool = True,
+        prepare: Callable[[Record], Record] | None = None,
+        stop_at_fault: bool = False,
     ) -> None:
         """`swapped`, `nano`: how the file's numbers are written. `clock`: a packet meets the time
         at which it was captured, `tai_offset` nanoseconds on; else the simulator's time. `packet`
         has mark, priority, ingress, hash and CPU of all packets. `optimized`: compile so that it
-        runs fast, which takes longer. Raises PacketError for another link type."""
+        runs fast, which takes longer. `prepare`: what is done first to records that are out of the
+        ordinary, such as those that hold less than their packet says. `stop_at_fault`: `run` ends
+        behind a packet that makes the program fault. Raises PacketError for another link type."""
         if linktype not in (LINKTYPE_RAW, LINKTYPE_ETHERNET):
             raise PacketError(f"link type {linktype} is neither RAW nor ETHERNET", 20)
         self.simulator, self.linktype, self.swapped = simulator, linktype, swapped
         self.unit, self.clock, self.tai_offset = (1 if nano else 1000), clock, tai_offset
         self.kind = packet or Packet(b"")
+        self.prepare, self.stop_at_fault = prepare, stop_at_fault
         self.machine = machine = simulator.machine
         self.bridge = simulator.bridge
         self.jit = simulator.compiled(simulator.program, optimized=optimized)
@@ -168,6 +173,8 @@ class Batch:
             self._slowly(why, source, slow)
             self.jit.prepare()
             self.bridge.push()
+            if self.stop_at_fault and slow[d.count - 1].fault is not None:
+                break
         self.bridge.pull()
         self._drained()
         count = d.count
@@ -216,7 +223,8 @@ class Batch:
         index = d.count
         native = self.bridge.native
         if why == drive.PACKET:
-            inside = Record(time_ns, data, original, self.linktype).ipv6()
+            record = Record(time_ns, data, original, self.linktype)
+            inside = (self.prepare(record) if self.prepare else record).ipv6()
             if inside is None:
                 outcome = Outcome("skipped", "not an IPv6 packet")
             else:
@@ -239,9 +247,9 @@ class Batch:
         if outcome.packet is not None:
             self.links[index] = self.bridge.link_number(outcome.link) & 0xFF
             length = len(outcome.packet).to_bytes(4, order)  # type: ignore[arg-type]
-            record = bytes(head[:8]) + length + length + outcome.packet
-            self.out[d.out_used : d.out_used + len(record)] = record
-            d.out_used += len(record)
+            left = bytes(head[:8]) + length + length + outcome.packet
+            self.out[d.out_used : d.out_used + len(left)] = left
+            d.out_used += len(left)
         d.source_used = used + RECORD_HEADER + size
         d.count = index + 1
 

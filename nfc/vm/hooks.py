@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from nfc.vm.context import MARK
 from nfc.vm.helpers.seg6 import has_valid_srh, hmac_tlv, look_up, valid_srh
 from nfc.vm.machine import Machine
-from nfc.vm.packet import ETH_P_IPV6, HOP_BY_HOP, IPV6_SIZE, ROUTING, find_header
+from nfc.vm.packet import ETH_P_IPV6, HOP_BY_HOP, IPV6_SIZE, MAX_LENGTH, ROUTING, find_header
 
 # uapi/linux/bpf.h, enum bpf_ret_code
 OK, DROP, REDIRECT, REROUTE = 0, 2, 7, 128
@@ -26,6 +26,9 @@ class End:
     fate: str
     reason: str
     link: str = ""
+
+
+TOO_LONG = f"longer than {MAX_LENGTH} bytes, which the simulator has no room for"
 
 
 # ---- before -------------------------------------------------------------------------------------
@@ -42,6 +45,8 @@ def received(data: bytes) -> bytes | str:
         if IPV6_SIZE + length > len(data):
             return "shorter than its payload length says"
         data = data[: IPV6_SIZE + length]
+    if len(data) > MAX_LENGTH:
+        return TOO_LONG
     if data[6] == HOP_BY_HOP and (len(data) < 48 or len(data) < 48 + data[41] * 8):
         return "its Hop-by-Hop header is cut off"
     return data

@@ -221,6 +221,7 @@ class Bridge:
         machine.routed, machine.link = bool(native.routed), self.links[native.link]
         error = native.route_error
         machine.route_error = error - (1 << 64) if error >> 63 else error
+        machine.clock.tai = native.tai  # a capture's packets have each their own
         machine.random, machine.drawn = native.random, native.drawn
         machine.budget, machine.depth = native.budget, native.depth
         machine.stack.count = native.depth + 1
