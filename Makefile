@@ -40,6 +40,7 @@ lab-discovery: ## Find every path over eight routers in a lab (root)
 bench: setup ## Measure functions against C by hand, the check against the kernel's, the language server (root, clang)
 	@.venv/bin/python bench/functions.py
 	@.venv/bin/python bench/check.py
+	@.venv/bin/python bench/run_captures.py
 	@.venv/bin/python bench/lsp.py
 
 bench-delay: setup ## Measure what delay monitoring costs, and what it carries (root; two minutes)
