@@ -17,7 +17,7 @@ from nfc.lsp.positions import Text
 from nfc.syntax import tree
 from nfc.syntax.diagnostics import Diagnostics
 from nfc.syntax.parser import chunks, lex, parse_tokens, parts
-from nfc.syntax.source import Source, Span
+from nfc.syntax.source import MAX_SOURCE_BYTES, Source, Span
 
 _COMMENT = re.compile(r"#[^\n]*")
 
@@ -75,7 +75,10 @@ class Document:
     def of(
         cls, path: Path, text: str, encoding: str, version: int | None, old: Document | None = None
     ) -> Document:
-        """A document of a text; parts that `old` has too are taken from it."""
+        """A document of a text; parts that `old` has too are taken from it. One that is too large
+        to be a program is taken as if nothing was in it."""
+        if len(text) > MAX_SOURCE_BYTES:
+            return cls(path, Text(text, encoding), version, ((0, Part("")),))
         known = {part.text: part for _, part in old.parts} if old else {}
         starts = parts(text)
         found = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,6 +131,21 @@ def test_the_server_loads_neither_llvm_nor_netlink() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"llvmlite", "pyroute2", "rich"} & set(ran.stdout.split())
+
+
+def test_what_is_too_large_is_refused_at_once(editor: Editor) -> None:
+    editor.open("large.nf", "x" * (1 << 20) + "\n" * 10)
+    (wrong,) = editor.diagnostics("large.nf")
+    assert wrong.message == "large.nf is larger than 1048576 bytes, which no program is"
+
+
+def test_helix_is_told_of_the_same_command() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "editors.md").read_text()
+    settings = tomllib.loads(page.partition("```toml\n")[2].partition("```")[0])
+    server = settings["language-server"]["nfc"]
+    assert [server["command"], *server["args"]] == ["nfc", "lsp"]
+    (language,) = settings["language"]
+    assert (language["file-types"], language["language-servers"]) == (["nf"], ["nfc"])
 
 
 # ---- when a file is saved -----------------------------------------------------------------------
