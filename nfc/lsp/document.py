@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -187,8 +187,3 @@ def moved(node: Any, source: Source, by: int) -> Any:
         changes = {name: getattr(node, name) for name in node.__dataclass_fields__}
         return type(node)(**{n: moved(v, source, by) for n, v in changes.items()})
     return node
-
-
-def renewed(document: Document, encoding: str) -> Document:
-    """The same document under another encoding of positions."""
-    return replace(document, text=Text(document.text.text, encoding))

@@ -14,6 +14,7 @@ from typing import Literal
 from lark import Token
 
 from nfc.syntax.language import ITEM_KEYWORDS, STATEMENT_STARTS
+from nfc.syntax.parser import MAX_DEPTH
 from nfc.syntax.unexpected import SOFT_WORDS
 
 Role = Literal[
@@ -80,6 +81,7 @@ class _Reader:
         self.rules: list[int] = []
         self.found: list[Mention] = []
         self.owner = ""
+        self.nested = 0  # keys within keys
 
     # ---- tokens -----------------------------------------------------------------------------
 
@@ -316,12 +318,14 @@ class _Reader:
             self.at += 1
 
     def key(self) -> None:
-        """`[value, …]`."""
-        if self.take("["):
+        """`[value, …]`; one that is nested deeper than the language takes is passed over flat."""
+        if self.nested < MAX_DEPTH and self.take("["):
+            self.nested += 1
             self.expression()
             while self.take(","):
                 self.expression()
             self.take("]")
+            self.nested -= 1
 
     def built(self, role: Role) -> None:
         """`NAME { name = value, … }`, and with a key where it is a table."""

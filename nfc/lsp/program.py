@@ -65,14 +65,14 @@ class Declaration:
 
 @dataclass
 class Program:
-    """The documents of a program, the first of which is looked at; `last` is the program before
-    the latest change, whose declarations serve where there are none any more."""
+    """The documents of a program, the first of which is looked at; `last` is the program as it was
+    when its scope was asked for last: what is declared there serves where it has errors now."""
 
     documents: tuple[Document, ...]
     last: Program | None = None
-    _names: dict[str, Declaration] = field(default_factory=dict)
-    _members: dict[str, list[Declaration]] = field(default_factory=dict)
-    _inner: dict[tuple[str, str], Declaration] = field(default_factory=dict)
+    _names: dict[str, Declaration] = field(default_factory=dict, init=False)
+    _members: dict[str, list[Declaration]] = field(default_factory=dict, init=False)
+    _inner: dict[tuple[str, str], Declaration] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         """Find all declarations."""
@@ -83,10 +83,8 @@ class Program:
                     continue
                 for mention in item.mentions:
                     self._note(document, start, item, mention)
-        if self.last is not None:
-            if self.last.fingerprint == self.fingerprint:
-                self.__dict__["scope"] = self.last.scope
-            self.last.last = None
+        while self.last is not None and "scope" not in vars(self.last):
+            self.last = self.last.last
 
     def _note(self, document: Document, start: int, item: Item, mention: Mention) -> None:
         if mention.role not in ("declared", *_INNER):
@@ -110,6 +108,9 @@ class Program:
     @cached_property
     def scope(self) -> Scope:
         """All declarations with types and layout; what has errors as it was before, if it was."""
+        last, self.last = self.last, None  # programs of the past are not kept
+        if last is not None and last.fingerprint == self.fingerprint:
+            return last.scope
         diagnostics = Diagnostics()
         files = []
         for document in self.documents:
@@ -118,8 +119,8 @@ class Program:
             kept = [item for item in found.items if not isinstance(item, tree.Function)]
             files.append(tree.File(found.span, tuple(kept), found.broken))
         scope = declare(files, diagnostics)
-        if self.last is not None:
-            _fill(scope, self.last.scope)
+        if last is not None:
+            _fill(scope, last.scope)
         return scope
 
     # ---- names ------------------------------------------------------------------------------

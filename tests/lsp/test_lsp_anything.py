@@ -14,9 +14,15 @@ from hypothesis import strategies as st
 from lsprotocol import types as lsp
 
 from nfc.codegen.target import parse_target
+from nfc.lsp import colours, outline
+from nfc.lsp.completion import complete
 from nfc.lsp.diagnose import Memory, diagnose
 from nfc.lsp.document import Document
+from nfc.lsp.hover import hover
+from nfc.lsp.layout import format_edits
 from nfc.lsp.positions import Text
+from nfc.lsp.program import Program
+from nfc.lsp.signature import signature
 from nfc.lsp.workspace import Workspace
 from nfc.resources import data_dir
 from nfc.syntax.diagnostics import Diagnostics
@@ -103,6 +109,35 @@ def test_memory_changes_no_diagnostic(
         remembered = diagnose(workspace, document, target, memory)
         fresh = diagnose(Workspace(), Workspace().put(path, text, 1), target)
         assert remembered == fresh
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "endpoint f { when " + "a has [" * 3_000,
+        "endpoint f { when " + "a(" * 3_000,
+        "endpoint f { otherwise { " + "put a[" * 3_000,
+        "define a(): u8 = " + "(" * 3_000 + ")" * 3_000,
+        "{" * 5_000,
+        "endpoint f { otherwise drop }\n" * 100,
+        "#" * 100_000,
+        "when " * 3_000,
+    ],
+    ids=range(8),
+)
+def test_deep_and_long_texts(text: str) -> None:
+    workspace = Workspace()
+    document = workspace.put(Path("/nowhere/a.nf"), text, 1)
+    assert diagnose(workspace, document, parse_target("6.1"))[document.path] or "#" in text
+    program = Program((document,))
+    for offset in (0, len(text) // 2, len(text)):
+        complete(program, document, offset)
+        hover(program, document, offset)
+        signature(program, document, offset)
+    outline.symbols(document)
+    outline.folds(document)
+    colours.tokens(program, document)
+    format_edits(document)
 
 
 # ---- the server ---------------------------------------------------------------------------------

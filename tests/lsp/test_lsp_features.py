@@ -118,6 +118,17 @@ def test_what_is_broken_now_is_completed_from_before() -> None:
     assert "one" in At(broken, last=whole).offers()
 
 
+def test_the_last_good_declaration_outlives_several_changes() -> None:
+    workspace, program = Workspace(), None
+    texts = ["u8 }", "u8, t: }", "u8, tw: }", "u8, two: }"]
+    for number, text in enumerate(texts):
+        document = workspace.put(Path("/nowhere/a.nf"), "tlv X = 9 { one: " + text, number)
+        program = Program(tuple(workspace.used(document)), program)
+        if number in (0, len(texts) - 1):  # between them nobody asks for types
+            assert "X" in program.scope.tlvs
+    assert program is not None and program.last is None
+
+
 # ---- hover, signature ---------------------------------------------------------------------------
 
 
