@@ -37,11 +37,12 @@ lab-discovery: ## Find every path over eight routers in a lab (root)
 	@scripts/setup test
 	@.venv/bin/nfc lab run examples/discovery/topology.toml
 
-bench: setup ## Measure functions against C by hand, the check against the kernel's, the language server (root, clang)
+bench: setup ## Measure functions against C by hand, the check against the kernel's, the language server, the simulator (root, clang)
 	@.venv/bin/python bench/functions.py
 	@.venv/bin/python bench/check.py
 	@.venv/bin/python bench/run_captures.py
 	@.venv/bin/python bench/lsp.py
+	@.venv/bin/python bench/simulator.py
 
 bench-delay: setup ## Measure what delay monitoring costs, and what it carries (root; two minutes)
 	@.venv/bin/python bench/delay.py $(ROUNDS)

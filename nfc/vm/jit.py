@@ -26,6 +26,7 @@ from nfc.vm.machine import TOO_DEEP, TOO_LONG, Machine, TailCallError
 from nfc.vm.memory import (
     CTX,
     ELEMENT_MASK,
+    FIRST_FRAME,
     FRAME_SIZE,
     OFFSET_BITS,
     OFFSET_MASK,
@@ -70,7 +71,7 @@ class Function(Code):
         for register, argument in zip(self.registers[1:6], self.arguments[1:], strict=True):
             register.set(argument)
         depth = self.s.get("depth")
-        self.top = (depth << OFFSET_BITS) + address(STACK, 0, FRAME_SIZE)
+        self.top = (depth << OFFSET_BITS) + address(STACK, FIRST_FRAME, FRAME_SIZE)
         self.host_top = self.s.get("stack") + (depth * FRAME_SIZE + FRAME_SIZE)
         self.exit = self.function.append_basic_block("exit")
         self.blocks: dict[int, ir.Block] = {}

@@ -16,6 +16,7 @@ from nfc.vm.memory import (
     CODE,
     CTX,
     ELEMENT_MASK,
+    FIRST_FRAME,
     FRAME_SIZE,
     MAP,
     MAPS,
@@ -152,7 +153,7 @@ class Machine:
 
     def frame_top(self) -> int:
         """The address behind the current stack frame: r10."""
-        return address(STACK, self.depth, FRAME_SIZE)
+        return address(STACK, FIRST_FRAME + self.depth, FRAME_SIZE)
 
     def enter(self) -> None:
         """A call: one more stack frame, of zeros."""

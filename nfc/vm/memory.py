@@ -29,6 +29,7 @@ MAPS = RESERVED + RESERVED_COUNT  # the first map's values
 MAX_REGIONS = MAPS + 64
 
 FRAMES, FRAME_SIZE = 8, 512  # MAX_CALL_FRAMES, MAX_BPF_STACK
+FIRST_FRAME = 8  # its element, so that what lies below a frame is in the stack's region, too
 
 
 def address(region: int, element: int = 0, offset: int = 0) -> int:
@@ -107,7 +108,9 @@ class Memory:
         """Only what can never be followed, and the stack."""
         self.regions = [
             nothing("null"),
-            Region("stack", bytearray(FRAMES * FRAME_SIZE), 0, FRAME_SIZE, FRAME_SIZE, 0, 1),
+            Region(
+                "stack", bytearray(FRAMES * FRAME_SIZE), 0, FRAME_SIZE, FRAME_SIZE, FIRST_FRAME, 1
+            ),
             nothing("context"),
             Region("packet"),
             nothing("map"),
