@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup site test kernels fuzz lint format demo lab-delay lab-discovery bench bench-delay wheel vscode lock clean
+.PHONY: help setup site test kernels fuzz lint format demo lab-delay lab-bond lab-discovery bench bench-delay wheel vscode lock clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ lab-delay: ## Measure three links of 1, 5 and 20 ms in a lab; results in build/l
 lab-discovery: ## Find every path over eight routers in a lab (root)
 	@scripts/setup test
 	@.venv/bin/nfc lab run examples/discovery/topology.toml
+
+lab-bond: ## Measure a bond of two links: goodput with and without equalisation, WRR against DWRR (root; some six minutes)
+	@scripts/setup test
+	@.venv/bin/python examples/bond/measure.py --results build/lab-bond $(ARGS)
 
 bench: setup ## Measure functions against C by hand, the check against the kernel's, the language server, the simulator (root, clang)
 	@.venv/bin/python bench/functions.py

@@ -12,8 +12,9 @@ from typing import Final
 
 from nfc.lab.file import Link, Topology
 
-_COLUMN, _ROW, _WIDTH, _MARGIN = 290, 130, 130, 30  # pixels
+_COLUMN, _ROW, _WIDTH, _MARGIN = 330, 130, 130, 30  # pixels
 _HEAD, _LINE = 34, 16
+_OTHER: Final = {"start": "end", "end": "start"}
 STYLE: Final = """
 svg { font: 13px system-ui, sans-serif; background: #fff }
 .node { fill: #f3f6fa; stroke: #48627d; stroke-width: 1.5 }
@@ -62,7 +63,7 @@ def svg(topology: Topology) -> str:
     lines, labels = [], []
     for group in _parallel(topology.links).values():
         for number, link in enumerate(group):
-            bend = (number - (len(group) - 1) / 2) * 80
+            bend = (number - (len(group) - 1) / 2) * 160
             drawn, said = _link(link, centre, bend)
             lines.append(drawn)
             labels += said
@@ -98,7 +99,8 @@ def layout(topology: Topology) -> dict[str, tuple[float, float]]:
     for x, nodes in in_column.items():
         for y, node in enumerate(nodes):
             places[node] = topology.nodes[node].at or (x, y + (most - len(nodes)) / 2)
-    return places
+    left, top = min(x for x, _ in places.values()), min(y for _, y in places.values())
+    return {node: (x - left, y - top) for node, (x, y) in places.items()}
 
 
 def _notes(topology: Topology, node: str) -> list[tuple[str, str]]:
@@ -151,24 +153,28 @@ def _link(link: Link, centre: dict[str, tuple[float, float]], bend: float) -> tu
     kind = "link wire" if link.wire else "link"
     drawn = f'<path class="{kind}" d="M{x1:g} {y1:g} Q{cx:g} {cy:g} {x2:g} {y2:g}"/>'
     said = []
-    steep = abs(x2 - x1) < _WIDTH
-    for t, end, address in zip((0.31, 0.69), link.ends, link.addresses, strict=True):
+    steep = abs(x2 - x1) <= _WIDTH + 40
+    near = 0.31 if steep else (_WIDTH / 2 + 7) / abs(x2 - x1)
+    towards = "start" if x2 > x1 else "end"
+    for t, end, address in zip((near, 1 - near), link.ends, link.addresses, strict=True):
         x, y = at(t)
-        # The network is said once, in the middle: at the ends what tells them apart.
-        host = str(address.ip)
-        said.append(_text("small halo", x, y - 7, end.interface))
-        said.append(_text("small halo", x, y + 15, host if len(host) <= 12 else f"…{host[-9:]}"))
+        anchor = "middle" if steep else towards if t == near else _OTHER[towards]
+        said.append(_text("small halo", x, y - 7, end.interface, anchor))
+        said.append(_text("small halo", x, y + 15, str(address.ip), anchor))
     x, y = at(0.5)
     shape = str(link.there)
     if str(link.back) != shape:
         shape = f"→ {shape or 'unshaped'}  ← {link.back or 'unshaped'}"
     if shape:
-        said.append(_text("text halo", x, y - (0 if steep else 21), shape))
+        said.append(_text("text halo", x, y + (18 if bend > 0 else -8), shape))
     return drawn, said
 
 
-def _text(style: str, x: float, y: float, said: str) -> str:
-    return f'<text class="{style}" x="{x:g}" y="{y:g}">{escape(said)}</text>'
+def _text(style: str, x: float, y: float, said: str, anchor: str = "middle") -> str:
+    where = f'x="{x:g}" y="{y:g}"'
+    if anchor != "middle":  # which the style sheet says, and goes before an attribute
+        where += f' style="text-anchor: {anchor}"'
+    return f'<text class="{style}" {where}>{escape(said)}</text>'
 
 
 def _parallel(links: tuple[Link, ...]) -> dict[frozenset[str], list[Link]]:

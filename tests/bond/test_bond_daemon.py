@@ -33,7 +33,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     name = f"bonding-{os.getpid()}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NFC_STATE_DIR", str(tmp_path_factory.mktemp("state")))
-        standing.up(replace(read(BOND / "bond.toml"), name=name), lambda _: None)
+        standing.up(replace(read(BOND / "bond.toml"), name=name, services=()), lambda _: None)
         try:
             yield name
         finally:
@@ -71,10 +71,9 @@ class Running:
 
 @contextlib.contextmanager
 def daemon(lab: str, folder: Path, *before: str, more: str = "") -> Iterator[Running]:
-    text = (BOND / "cpe.toml").read_text()
-    text = text.replace("/run/nfc-bond-cpe.json", str(folder / "state.json"))
     config = folder / "cpe.toml"
-    config.write_text(more + text)
+    state = f'state = "{folder / "state.json"}"\n'
+    config.write_text(state + more + (BOND / "cpe.toml").read_text())
     command = [sys.executable, "-m", "nfc", "bond", "run", str(config), "--json"]
     command += ["--netns", standing.namespace(lab, "cpe")]
     process = standing.inside(
