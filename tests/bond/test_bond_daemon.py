@@ -99,16 +99,27 @@ def devices(lab: str) -> list[str]:
     return [name for _, name in found if name.startswith("bond-")]
 
 
-def spread(lab: str) -> tuple[load.Datagrams, float]:
-    """Datagrams from home to server: half over each link. The second number: between the
-    quickest and the median of the slower half, in milliseconds."""
+def spread(lab: str) -> load.Datagrams:
+    """Datagrams from home to server: half over each link."""
     with (
         standing.inside(lab, "s", load.datagram_socket, SERVER, 5201) as into,
         standing.inside(lab, "h", socket.socket, socket.AF_INET6, socket.SOCK_DGRAM) as out,
     ):
-        found = load.datagrams(out, into, rate=2e6, size=400, seconds=0.5, grace=0.2)
-    assert found.delay_us is not None
-    return found, (found.delay_us.median - found.delay_us.minimum) / 1000
+        return load.datagrams(out, into, rate=2e6, size=400, seconds=0.5, grace=2.0)
+
+
+def mostly(found: load.Datagrams) -> bool:
+    """Whether they came through. A link that is out would take half of them; a machine that
+    stalls for a tenth of a second has been seen to lose three of 271."""
+    return found.received > 0.95 * found.sent
+
+
+def until_weights(lab: str, wanted: tuple[str, str]) -> None:
+    """Wait for them: an event is said just before they are set."""
+    deadline = time.monotonic() + 5
+    while weights(lab) != wanted and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert weights(lab) == wanted
 
 
 def calm(lab: str) -> None:
@@ -120,26 +131,30 @@ def calm(lab: str) -> None:
 
 def test_the_faster_link_is_held_back_and_nothing_is_overtaken(lab: str, tmp_path: Path) -> None:
     calm(lab)
-    before, _ = spread(lab)
-    assert before.received == before.sent
+    before = spread(lab)
+    assert mostly(before)
+    assert before.delay_us is not None
+    assert before.delay_us.minimum < 10_000
     assert before.reordered > before.sent / 4
     with daemon(lab, tmp_path, more='window = "300ms"\n') as running:
         running.until("started")
         assert running.until("hold")["link"] == "b"
         time.sleep(0.5)
-        best = None
-        for _ in range(4):  # the links are apart by 12.5 ms; a busy machine adds some
-            after, _ = spread(lab)
-            assert after.received == after.sent
-            best = min(best or 1e9, after.delay_us.p99 - after.delay_us.minimum)  # type: ignore[union-attr]
-            if best < 1500:
+        # Over the faster link packets take 2.5 ms, over the other 15. A busy machine holds some up,
+        # but makes none quicker: so the quickest tells, in the best of some rounds.
+        found = []
+        for _ in range(8):
+            after = spread(lab)
+            assert mostly(after)
+            assert after.delay_us is not None
+            found.append((after.delay_us.minimum / 1000, after.reordered / after.sent))
+            if found[-1][0] > 13 and found[-1][1] < 0.25:
                 break
-        assert best is not None
-        assert best < 3000
+        assert any(quickest > 13 and overtaken < 0.25 for quickest, overtaken in found), found
         assert devices(lab) == ["bond-a", "bond-b"]
         running.stop()
     assert devices(lab) == []
-    again, _ = spread(lab)
+    again = spread(lab)
     assert again.reordered > again.sent / 4
 
 
@@ -150,16 +165,14 @@ def test_a_link_that_fails_is_out_within_a_second_and_comes_back(lab: str, tmp_p
         standing.change_link(lab, "a", {"down": True}, {"down": True})
         cut = time.time()
         out = running.until("out", link="a")
-        assert out["time"] - cut < 1.0
-        time.sleep(0.1)
-        assert weights(lab) == ("0", "1")
-        found, _ = spread(lab)
-        assert found.received == found.sent
+        assert out["time"] - cut < 1.0  # 0.5 s of silence, and what the machine adds
+        until_weights(lab, ("0", "1"))
+        found = spread(lab)
+        assert mostly(found)
         standing.change_link(lab, "a", {"down": False}, {"down": False})
         mended = time.time()
         assert running.until("back", link="a")["time"] - mended < 2.0
-        time.sleep(0.1)
-        assert weights(lab) == ("1", "1")
+        until_weights(lab, ("1", "1"))
         running.stop()
 
 
@@ -184,8 +197,8 @@ def test_killed_it_leaves_a_bond_that_works_and_begins_where_it_was(
         time.sleep(0.3)
         running.process.kill()
         running.process.wait()
-    found, _ = spread(lab)
-    assert found.received == found.sent
+    found = spread(lab)
+    assert mostly(found)
     with daemon(lab, tmp_path) as running:
         running.until("started")
         kept = json.loads((tmp_path / "state.json").read_text())
@@ -198,10 +211,7 @@ def test_what_somebody_else_sets_is_put_right(lab: str, tmp_path: Path) -> None:
     with daemon(lab, tmp_path, more="equalise = false\n") as running:
         running.until("started")
         set_params("bond", standing.namespace(lab, "cpe"), {"weight_a": "0"})
-        deadline = time.monotonic() + 5
-        while weights(lab) != ("1", "1") and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert weights(lab) == ("1", "1")
+        until_weights(lab, ("1", "1"))
         assert devices(lab) == []
         running.stop()
 
@@ -221,8 +231,7 @@ def test_the_least_capabilities(
             running.until("hold", link="b")
         standing.change_link(lab, "a", {"down": True}, {"down": True})
         running.until("out", link="a")
-        time.sleep(0.1)
-        assert weights(lab) == ("0", "1")
+        until_weights(lab, ("0", "1"))
         assert not any(event["event"] == "problem" for event in running.events)
         running.stop()
     standing.change_link(lab, "a", {"down": False}, {"down": False})
