@@ -148,6 +148,8 @@ def _tlvs(packets: Packets, one: tree.Add | tree.Remove | tree.Replace, draft: D
                 return False
             own.insert(place, made)
     draft.free += aside.free
+    if at in draft.more:
+        draft.more[at] = len(own)
     try:
         draft.headers[at] = replace(header, tlvs=padded(own), flags=flags)
     except UsageError as error:

@@ -74,7 +74,7 @@ class Draft:
     payload: bytes = b""
     trailer: bytes = b""
     free: list[Free] = field(default_factory=list)
-    more: set[int] = field(default_factory=set)  # SRHs whose TLVs may go on
+    more: dict[int, int] = field(default_factory=dict)  # SRHs whose TLVs may go on, after so many
     rest: bool = False
 
 

@@ -82,7 +82,7 @@ class Packets:
             draft.payload,
             draft.trailer,
             tuple(draft.free),
-            frozenset(draft.more),
+            tuple(draft.more.items()),
             draft.rest,
         )
 
@@ -215,7 +215,7 @@ class Packets:
         tlvs: list[AnyTLV] = []
         for tlv_ in part.tlvs:
             if tlv_.more:
-                draft.more.add(at)
+                draft.more[at] = len(tlvs)
                 continue
             made = self.tlv(tlv_, draft, at, len(tlvs))
             good = good and made is not None
@@ -355,5 +355,5 @@ class Packets:
         draft.headers += inner.headers
         draft.payload, draft.trailer, draft.rest = inner.payload, inner.trailer, inner.rest
         draft.free += [replace(f, header=f.header + shift) for f in inner.free]
-        draft.more |= {at + shift for at in inner.more}
+        draft.more |= {at + shift: count for at, count in inner.more.items()}
         return True

@@ -37,15 +37,15 @@ class Free:
 class Pattern:
     """A packet; headers have AUTO where their fields follow from the rest.
 
-    `more` are SRHs that may have more TLVs, `rest` says that anything may follow. `raw`: the
-    whole packet, as bytes.
+    `more` are SRHs, by number, that may have more TLVs behind so many of theirs; `rest` says that
+    anything may follow. `raw`: the whole packet, as bytes.
     """
 
     headers: tuple[Header, ...] = ()
     payload: bytes = b""
     trailer: bytes = b""
     free: tuple[Free, ...] = ()
-    more: frozenset[int] = frozenset()
+    more: tuple[tuple[int, int], ...] = ()
     rest: bool = False
     raw: bytes | None = None
 
@@ -75,8 +75,8 @@ class Pattern:
             return got, []
         headers = list(self.headers)
         payload, trailer = self.payload, self.trailer
-        for at in self.more:
-            headers[at] = _more_tlvs(headers[at], other, at)
+        for at, count in self.more:
+            headers[at] = _more_tlvs(headers[at], other, at, count)
         outside = []
         for free in self.free:
             value = _take(headers, other, free)
@@ -111,14 +111,13 @@ def _type(free: Free) -> types.Type:
     return free.type
 
 
-def _more_tlvs(header: Header, other: Packet, at: int) -> Header:
-    """The SRH with what the other one has more."""
+def _more_tlvs(header: Header, other: Packet, at: int, count: int) -> Header:
+    """The SRH's first TLVs, with what the other one has behind as many."""
     there = other.headers[at] if at < len(other.headers) else None
     if not isinstance(header, SRH) or not isinstance(there, SRH):
         return header
-    own = [t for t in header.tlvs if t.encode()[0] not in (0, 4)]
     try:
-        return replace(header, tlvs=(*own, *there.tlvs[len(own) :]))
+        return replace(header, tlvs=(*header.tlvs[:count], *there.tlvs[count:]))
     except UsageError:
         return header
 
