@@ -60,7 +60,7 @@ vscode: ## Package the VS Code extension into dist/ (node, npm and their registr
 		npx --yes @vscode/vsce@3 package --allow-missing-repository --out ../../dist/
 
 site: setup ## Build the documentation as a site, in build/site (python3 -m http.server -d build/site)
-	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 lock: ## Write requirements.lock from pyproject.toml
 	@scripts/lock

@@ -113,3 +113,30 @@ def test_fish_completes(nfc: Nfc, tmp_path: Path) -> None:
         "fish", "-c", f"source {script}; complete --do-complete 'nfc unde'", HOME=str(tmp_path)
     )
     assert said.startswith("undeploy\tTake functions off their routes")
+
+
+# A shell in a terminal of its own, in which the tab key is pressed.
+ZSH = """
+zmodload zsh/zpty
+zpty -b shell 'zsh -f -i'
+zpty -w shell 'autoload -Uz compinit; compinit -D -u; source {script}'
+zpty -n -w shell $'nfc unde\\t'
+said=
+for round in {{1..100}}; do
+    while zpty -r -t shell part; do said+=$part; done
+    [[ $said == *undeploy* ]] && break
+    sleep 0.1
+done
+print -r -- "$said"
+zpty -d shell
+"""
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh here")
+def test_zsh_completes(nfc: Nfc, tmp_path: Path) -> None:
+    script = tmp_path / "nfc.zsh"
+    script.write_text(nfc("completion", "zsh")[1])
+    driver = tmp_path / "driver.zsh"
+    driver.write_text(ZSH.format(script=script))
+    said = shell("zsh", "-f", str(driver), HOME=str(tmp_path))
+    assert "undeploy" in said
