@@ -196,13 +196,13 @@ def is_flag(expr: typed.Expr) -> bool:
     return isinstance(expr, typed.HeaderRead | typed.TlvRead) and expr.type == types.Int(1)
 
 
-def parts(expr: typed.Expr | None, want: bool = True) -> list[str]:
-    """A rule's condition as what must hold all at once."""
+def parts(expr: typed.Expr | None, want: bool = True, outer: str = "") -> list[str]:
+    """A rule's condition as what must hold all at once; an `or` among several is in brackets."""
     match expr:
         case None:
             return []
         case typed.Not(value=of):
-            return parts(of, not want)
+            return parts(of, not want, outer)
         case typed.Logic(op=op, left=left, right=right) if (op == "and") == want:
-            return [*parts(left, want), *parts(right, want)]
-    return [condition(expr, want=want)]
+            return [*parts(left, want, "and"), *parts(right, want, "and")]
+    return [condition(expr, outer, want)]

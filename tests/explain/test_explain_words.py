@@ -168,7 +168,7 @@ def test_the_opposite_of_a_condition(tmp_path: Path) -> None:
         "the UDP destination port is not 53",
         "the SRH's tag is at least 7",
         "the SRH has no DM TLV",
-        "the SRH's flag O (OAM) is not set or the source is not in fd00::/16",
+        "(the SRH's flag O (OAM) is not set or the source is not in fd00::/16)",
     ]
 
 
