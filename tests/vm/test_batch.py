@@ -112,7 +112,7 @@ def maps(found: Simulator) -> dict[str, object]:
     st.booleans(),
     st.sampled_from([50, 300, 1 << 16]),
 )
-@settings(max_examples=50, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
 def test_every_function_on_every_packet(
     function: str, seeds: list[int], fib: Fib, swapped: bool, size: int
 ) -> None:
@@ -127,7 +127,7 @@ def test_every_function_on_every_packet(
 
 
 @given(HOOKS.flatmap(lambda h: st.tuples(objects(h), st.just(h))), st.integers(0, (1 << 32) - 1))
-@settings(max_examples=50, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
 def test_every_program(drawn: tuple[Object, str], seed: int) -> None:
     obj, hook = drawn
     packets = [bytes(query([tlv(200, b"abcdef"), tlv(201, bytes(22))], tag=7))]

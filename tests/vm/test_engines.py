@@ -37,7 +37,7 @@ HOOKS = st.sampled_from(["endpoint", "endpoint", "in", "xmit"])
 
 
 @given(HOOKS.flatmap(lambda hook: st.tuples(objects(hook), st.just(hook))))
-@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 def test_every_program_does_the_same_on_both_engines(drawn: tuple[Object, str]) -> None:
     obj, hook = drawn
     packets = [PACKET, PACKET[:90]]
