@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from nfc.errors import NfcError
-from nfc.lab import checked
-from nfc.lab.checked import Check, Wrong
+from nfc import config
+from nfc.config import Check, Wrong
 
-_MOST_BYTES: Final = 1 << 20
 _MAX_LINKS: Final = 16
 MS: Final = 10**6
 
@@ -46,13 +43,9 @@ class Config:
     most: int = 200 * MS
 
 
-def _file(value: object) -> Path:
-    return Path(checked.text(value))
-
-
 def _time(low: int, high: int) -> Check:
     def check(value: object) -> int:
-        found = checked.duration(value)
+        found = config.duration(value)
         if not low <= found <= high:
             raise ValueError(f'a time from "{low / MS:g}ms" to "{high / MS:g}ms"')
         return found
@@ -61,64 +54,51 @@ def _time(low: int, high: int) -> Check:
 
 
 KEYS: Final[dict[str, Check]] = {
-    "function": checked.text,
-    "state": _file,
+    "function": config.text,
+    "state": config.file,
     "interval": _time(5 * MS, 1000 * MS),
     "window": _time(100 * MS, 60_000 * MS),
     "dead_after": _time(50 * MS, 60_000 * MS),
-    "back_after": checked.number(1, 1000, whole=True),
-    "equalise": checked.boolean,
+    "back_after": config.number(1, 1000, whole=True),
+    "equalise": config.boolean,
     "least": _time(0, 100 * MS),
     "most": _time(0, 10_000 * MS),
 }
 LINK_KEYS: Final[dict[str, Check]] = {
-    "name": checked.name,
-    "param": checked.text,
-    "weight": checked.number(1, 65_535, whole=True),
-    "sid": checked.address,
-    "probe": checked.address,
-    "source": checked.address,
-    "dev": checked.interface,
+    "name": config.name,
+    "param": config.text,
+    "weight": config.number(1, 65_535, whole=True),
+    "sid": config.address,
+    "probe": config.address,
+    "source": config.address,
+    "dev": config.interface,
 }
 
 
 def read(file: Path) -> Config:
     """The configuration in a file. Raises NfcError with the file and the key."""
-    try:
-        with file.open("rb") as source:
-            data = source.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise NfcError(f"cannot read {file}: {error.strerror}") from None
-    if len(data) > _MOST_BYTES:
-        raise NfcError(f"{file} is larger than {_MOST_BYTES} bytes")
-    try:
-        return parse(data.decode(), str(file))
-    except UnicodeDecodeError:
-        raise NfcError(f"{file} is not text in UTF-8") from None
+    return parse(config.read(file), str(file))
 
 
 def parse(text: str, name: str) -> Config:
     """The configuration in a text. Raises NfcError, which names the key."""
-    try:
-        found = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise NfcError(f"{name}: {error}") from None
+    found = config.parse(text, name)
     tables = found.pop("link", [])
     if not isinstance(tables, list) or not 2 <= len(tables) <= _MAX_LINKS:
         raise Wrong(f"{name}: a bond has 2 to {_MAX_LINKS} links, written as [[link]]")
-    values = checked.table(found, KEYS, f"{name}:", ("function",))
+    values = config.table(found, KEYS, f"{name}:", ("function",))
     links: list[LinkConfig] = []
     for number, table in enumerate(tables, start=1):
         where = f"{name}: link[{number}]"
         needed = tuple(key for key in LINK_KEYS if key not in ("param", "weight"))
-        given: dict[str, Any] = checked.table(table, LINK_KEYS, where, needed)
+        given: dict[str, Any] = config.table(table, LINK_KEYS, where, needed)
         link = LinkConfig(**{"param": f"weight_{given['name']}", "weight": 1, **given})
         for other in links:
             for key in ("name", "param", "sid", "probe", "source"):
                 if getattr(link, key) == getattr(other, key):
                     raise Wrong(f"{where}.{key}: link '{other.name}' has the same")
         links.append(link)
-    config = Config(**values, links=tuple(links))
-    if config.dead_after < 2 * config.interval:
+    made = Config(**values, links=tuple(links))
+    if made.dead_after < 2 * made.interval:
         raise Wrong(f"{name}: dead_after must be at least twice the interval")
-    return config
+    return made

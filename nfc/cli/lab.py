@@ -169,29 +169,29 @@ def picture(file: Path, out: Path | None) -> None:
 def _read(file: Path, name: str | None) -> Any:
     from dataclasses import replace
 
+    from nfc import config
     from nfc.errors import UsageError
-    from nfc.lab import checked
     from nfc.lab.file import read
 
     topology = read(file)
     if name is None:
         return topology
     try:
-        return replace(topology, name=checked.name(name))
+        return replace(topology, name=config.name(name))
     except ValueError as error:
         raise UsageError(f"--as must be {error}, not '{name}'") from None
 
 
 def _name(text: str) -> str:
     """A lab's name, or that of the lab which a file describes."""
+    from nfc import config
     from nfc.errors import UsageError
-    from nfc.lab import checked
     from nfc.lab.file import read
 
     if text.endswith(".toml"):
         return read(Path(text)).name
     try:
-        found: str = checked.name(text)
+        found: str = config.name(text)
     except ValueError as error:
         raise UsageError(f"a lab has {error}, not '{text}'") from None
     return found

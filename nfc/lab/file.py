@@ -3,20 +3,16 @@ a table here. docs/labs.md is its description."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv6Interface
 from pathlib import Path
 from typing import Any, Final
 
-from nfc.errors import NfcError
-from nfc.lab import checked
-from nfc.lab.checked import Check, Wrong
+from nfc import config
+from nfc.config import Check, Wrong
 from nfc.lab.shape import Shape
 from nfc.syntax.diagnostics import nearest
-
-_MOST_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -120,7 +116,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Topology:
-    """A whole file, checked."""
+    """A whole file, config."""
 
     name: str
     file: Path
@@ -139,13 +135,13 @@ def _ends(value: object) -> tuple[tuple[str, str | None], ...]:
         raise ValueError(meant)
     parts = [one.partition(":") for one in value]
     return tuple(
-        (checked.name(node), checked.interface(interface) if colon else None)
+        (config.name(node), config.interface(interface) if colon else None)
         for node, colon, interface in parts
     )
 
 
 def _place(value: object) -> tuple[float, float]:
-    found = checked.list_of(checked.number(0, 100), 2, 2)(value)
+    found = config.list_of(config.number(0, 100), 2, 2)(value)
     return found[0], found[1]
 
 
@@ -154,104 +150,104 @@ def _any(value: object) -> object:
 
 
 NODE: Final[dict[str, Check]] = {
-    "forwarding": checked.boolean,
-    "addresses": checked.list_of(checked.interface_address),
-    "tunsrc": checked.address,
-    "sysctl": checked.scalars,
+    "forwarding": config.boolean,
+    "addresses": config.list_of(config.interface_address),
+    "tunsrc": config.address,
+    "sysctl": config.scalars,
     "at": _place,
 }
 SHAPE: Final[dict[str, Check]] = {
-    "rate": checked.rate,
-    "burst": checked.size,
-    "queue": checked.size,
-    "delay": checked.duration,
-    "jitter": checked.duration,
-    "reorder": checked.boolean,
-    "loss": checked.share,
-    "seed": checked.number(0, 2**32, whole=True),
-    "down": checked.boolean,
+    "rate": config.rate,
+    "burst": config.size,
+    "queue": config.size,
+    "delay": config.duration,
+    "jitter": config.duration,
+    "reorder": config.boolean,
+    "loss": config.share,
+    "seed": config.number(0, 2**32, whole=True),
+    "down": config.boolean,
 }
 LINK: Final[dict[str, Check]] = {
-    "name": checked.name,
+    "name": config.name,
     "ends": _ends,
-    "addresses": checked.list_of(checked.interface_address, 2, 2),
-    "mtu": checked.number(1280, 65_535, whole=True),
+    "addresses": config.list_of(config.interface_address, 2, 2),
+    "mtu": config.number(1280, 65_535, whole=True),
     **SHAPE,
-    "wire": checked.boolean,
+    "wire": config.boolean,
     "back": _any,
 }
 HOP: Final[dict[str, Check]] = {
-    "via": checked.address,
-    "dev": checked.interface,
-    "weight": checked.number(1, 256, whole=True),
+    "via": config.address,
+    "dev": config.interface,
+    "weight": config.number(1, 256, whole=True),
 }
 SEG6: Final[dict[str, Check]] = {
-    "mode": checked.one_of("encap", "inline"),
-    "segs": checked.list_of(checked.address, 1, 16),
+    "mode": config.one_of("encap", "inline"),
+    "segs": config.list_of(config.address, 1, 16),
 }
 ROUTE: Final[dict[str, Check]] = {
-    "node": checked.name,
-    "to": checked.prefix,
-    "via": checked.address,
-    "dev": checked.interface,
+    "node": config.name,
+    "to": config.prefix,
+    "via": config.address,
+    "dev": config.interface,
     "hops": _any,
-    "table": checked.number(1, 2**32 - 1, whole=True),
-    "metric": checked.number(1, 2**32 - 1, whole=True),
+    "table": config.number(1, 2**32 - 1, whole=True),
+    "metric": config.number(1, 2**32 - 1, whole=True),
     "seg6": _any,
-    "seg6local": checked.scalars,
+    "seg6local": config.scalars,
 }
 FUNCTION: Final[dict[str, Check]] = {
-    "node": checked.name,
-    "file": checked.text,
-    "function": checked.text,
-    "name": checked.text,
-    "route": checked.prefix,
-    "dev": checked.interface,
-    "via": checked.address,
-    "table": checked.text,
-    "metric": checked.number(1, 2**32 - 1, whole=True),
-    "set": checked.scalars,
+    "node": config.name,
+    "file": config.text,
+    "function": config.text,
+    "name": config.text,
+    "route": config.prefix,
+    "dev": config.interface,
+    "via": config.address,
+    "table": config.text,
+    "metric": config.number(1, 2**32 - 1, whole=True),
+    "set": config.scalars,
 }
 SERVICE: Final[dict[str, Check]] = {
-    "node": checked.name,
-    "run": checked.text,
-    "name": checked.name,
+    "node": config.name,
+    "run": config.text,
+    "name": config.name,
 }
 CAPTURE: Final[dict[str, Check]] = {
-    "node": checked.name,
-    "interface": checked.interface,
-    "file": checked.text,
+    "node": config.name,
+    "interface": config.interface,
+    "file": config.text,
 }
-_SECONDS: Final = checked.number(0.01, 3600)
+_SECONDS: Final = config.number(0.01, 3600)
 # What a step can be, with its keys; those in NEEDED have to be there.
 STEPS: Final[dict[str, dict[str, Check]]] = {
-    "run": {"node": checked.name, "run": checked.text, "timeout": _SECONDS},
+    "run": {"node": config.name, "run": config.text, "timeout": _SECONDS},
     "ping": {
-        "from": checked.name,
-        "to": checked.address,
-        "count": checked.number(1, 1_000_000, whole=True),
-        "rate": checked.number(0.1, 100_000),
-        "size": checked.number(0, 60_000, whole=True),
+        "from": config.name,
+        "to": config.address,
+        "count": config.number(1, 1_000_000, whole=True),
+        "rate": config.number(0.1, 100_000),
+        "size": config.number(0, 60_000, whole=True),
     },
     "udp": {
-        "from": checked.name,
-        "to": checked.address,
-        "node": checked.name,
-        "rate": checked.rate,
-        "size": checked.number(16, 60_000, whole=True),
+        "from": config.name,
+        "to": config.address,
+        "node": config.name,
+        "rate": config.rate,
+        "size": config.number(16, 60_000, whole=True),
         "seconds": _SECONDS,
-        "port": checked.number(1, 65_535, whole=True),
+        "port": config.number(1, 65_535, whole=True),
     },
     "tcp": {
-        "from": checked.name,
-        "to": checked.address,
-        "node": checked.name,
-        "connections": checked.number(1, 256, whole=True),
+        "from": config.name,
+        "to": config.address,
+        "node": config.name,
+        "connections": config.number(1, 256, whole=True),
         "seconds": _SECONDS,
-        "port": checked.number(1, 65_535, whole=True),
+        "port": config.number(1, 65_535, whole=True),
     },
-    "set": {"node": checked.name, "function": checked.text, "set": checked.scalars},
-    "link": {"link": checked.name, **SHAPE},
+    "set": {"node": config.name, "function": config.text, "set": config.scalars},
+    "link": {"link": config.name, **SHAPE},
     "wait": {"seconds": _SECONDS},
 }
 NEEDED: Final = {
@@ -268,25 +264,12 @@ _TOP: Final = ("name", "node", "link", "route", "function", "service", "capture"
 
 def read(file: Path) -> Topology:
     """The topology in a file. Raises NfcError with the file and the key."""
-    try:
-        with file.open("rb") as source:
-            data = source.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise NfcError(f"cannot read {file}: {error.strerror}") from None
-    if len(data) > _MOST_BYTES:
-        raise NfcError(f"{file} is larger than {_MOST_BYTES} bytes")
-    try:
-        return parse(data.decode(), file)
-    except UnicodeDecodeError:
-        raise NfcError(f"{file} is not text in UTF-8") from None
+    return parse(config.read(file), file)
 
 
 def parse(text: str, file: Path) -> Topology:
     """The topology in a text; paths in it are seen from the file's folder. Raises NfcError."""
-    try:
-        found = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise NfcError(f"{file}: {error}") from None
+    found = config.parse(text, str(file))
     for key in found:
         if key not in _TOP:
             hint = nearest(key, _TOP) or f"there are: {', '.join(_TOP)}"
@@ -304,17 +287,17 @@ class _Reader:
 
     def topology(self, found: dict[str, Any]) -> Topology:
         name = found.get("name", self.file.stem)
-        checked.table({"name": name}, {"name": checked.name}, f"{self.file}:")
+        config.table({"name": name}, {"name": config.name}, f"{self.file}:")
         nodes = found.get("node", {})
         if not isinstance(nodes, dict) or not nodes:
             raise Wrong(f"{self.file}: a lab has nodes, written as [node.NAME]")
         for key, value in nodes.items():
             where = f"{self.file}: node.{key[:64]}"
             try:
-                checked.name(key)
+                config.name(key)
             except ValueError as error:
                 raise Wrong(f"{where} must be {error}") from None
-            self.nodes[key] = Node(key, **checked.table(value, NODE, where))
+            self.nodes[key] = Node(key, **config.table(value, NODE, where))
             self.interfaces[key] = ["lo"]
         links = tuple(self.links(self.tables(found, "link")))
         return Topology(
@@ -351,7 +334,7 @@ class _Reader:
     def links(self, given: list[tuple[object, str]]) -> Iterable[Link]:
         names: set[str] = set()
         for number, (one, where) in enumerate(given, start=1):
-            values = checked.table(one, LINK, where, ("ends", "addresses"))
+            values = config.table(one, LINK, where, ("ends", "addresses"))
             ends = []
             for node, asked in values["ends"]:
                 self.known(node, f"{where}.ends")
@@ -364,7 +347,7 @@ class _Reader:
                 taken.append(interface)
                 ends.append(Port(node, interface))
             shape = {key: values[key] for key in SHAPE if key in values}
-            back = checked.table(values.get("back", {}), SHAPE, f"{where}.back")
+            back = config.table(values.get("back", {}), SHAPE, f"{where}.back")
             name = values.get("name", f"link{number}")
             if name in names:
                 raise Wrong(f"{where}.name: there is a link '{name}' already")
@@ -380,7 +363,7 @@ class _Reader:
             )
 
     def route(self, one: object, where: str) -> Route:
-        values = checked.table(one, ROUTE, where, ("node", "to"))
+        values = config.table(one, ROUTE, where, ("node", "to"))
         node = self.known(values["node"], f"{where}.node")
         hops = values.pop("hops", None)
         single = {key: values.pop(key) for key in ("via", "dev") if key in values}
@@ -390,7 +373,7 @@ class _Reader:
         made = []
         for n, hop in enumerate(given, start=1):
             at = f"{where}.hops[{n}]" if hops is not None else where
-            made.append(Hop(**checked.table(hop, HOP, at)))
+            made.append(Hop(**config.table(hop, HOP, at)))
             self.device(node, made[-1].dev, f"{at}.dev")
             if made[-1] == Hop():
                 raise Wrong(f"{at} has neither via nor dev")
@@ -398,7 +381,7 @@ class _Reader:
             at = f"{where}.seg6"
             values["seg6"] = {
                 "mode": "encap",
-                **checked.table(values["seg6"], SEG6, at, ("segs",)),
+                **config.table(values["seg6"], SEG6, at, ("segs",)),
             }
             if "seg6local" in values:
                 raise Wrong(f"{where} has both seg6 and seg6local")
@@ -407,7 +390,7 @@ class _Reader:
         return Route(**values, hops=tuple(made))
 
     def function(self, one: object, where: str) -> Function:
-        values = checked.table(one, FUNCTION, where, ("node", "file", "route", "dev"))
+        values = config.table(one, FUNCTION, where, ("node", "file", "route", "dev"))
         self.device(self.known(values["node"], f"{where}.node"), values["dev"], f"{where}.dev")
         values["file"] = self.nf(values["file"], where)
         return Function(**values)
@@ -428,7 +411,7 @@ class _Reader:
     def services(self, found: dict[str, Any]) -> tuple[Service, ...]:
         made: list[Service] = []
         for number, (one, where) in enumerate(self.tables(found, "service"), start=1):
-            values = checked.table(one, SERVICE, where, ("node", "run"))
+            values = config.table(one, SERVICE, where, ("node", "run"))
             self.known(values["node"], f"{where}.node")
             service = Service(**{"name": f"service{number}", **values})
             if any(other.name == service.name for other in made):
@@ -437,7 +420,7 @@ class _Reader:
         return tuple(made)
 
     def capture(self, one: object, where: str) -> Capture:
-        values = checked.table(one, CAPTURE, where, ("node", "interface", "file"))
+        values = config.table(one, CAPTURE, where, ("node", "interface", "file"))
         node = self.known(values["node"], f"{where}.node")
         self.device(node, values["interface"], f"{where}.interface")
         if Path(values["file"]).name != values["file"]:
@@ -450,12 +433,12 @@ class _Reader:
         given = dict(one)
         name = given.pop("name", None)
         if name is not None:
-            checked.table({"name": name}, {"name": checked.text}, where)
+            config.table({"name": name}, {"name": config.text}, where)
         kind = given.pop("do", "run" if "run" in given else None)
         if not isinstance(kind, str) or kind not in STEPS:
             hint = nearest(str(kind), STEPS) or f"there are: {', '.join(STEPS)}"
             raise Wrong(f"{where}.do: there is no step '{kind}'", hint=hint)
-        values = checked.table(given, STEPS[kind], where, NEEDED[kind])
+        values = config.table(given, STEPS[kind], where, NEEDED[kind])
         for key in ("node", "from"):
             if key in values:
                 self.known(values[key], f"{where}.{key}")

@@ -101,7 +101,7 @@ def test_old_delays_are_forgotten() -> None:
 
 WRONG = {
     "functoin = 1": "x.toml: functoin: there is no such key",
-    'state = ""': "x.toml: state must be a text",
+    'state = ""': "x.toml: state must be the name of a file",
     'interval = "1ms"': 'interval must be a time from "5ms" to "1000ms"',
     'interval = "400ms"': "dead_after must be at least twice the interval",
     "equalise = 1": "equalise must be true or false",

@@ -1,11 +1,16 @@
-"""What the values of a configuration file must be: each function gives the value, or raises
-ValueError with what is meant, to be put behind "must be"."""
+"""Configuration files: TOML, read with care, and what the values in it must be.
+
+`read` and `parse` give a file's tables, `table` checks one of them against a function for each
+key: that gives the value, or raises ValueError with what is meant, to be put behind "must be".
+"""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable, Mapping
 from ipaddress import IPv6Address, IPv6Interface, IPv6Network
+from pathlib import Path
 from typing import Any, Final
 
 from nfc.errors import NfcError
@@ -13,6 +18,7 @@ from nfc.syntax.diagnostics import nearest
 
 Check = Callable[[object], Any]
 
+_MOST_BYTES: Final = 1 << 20
 _BITS: Final = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
 _TIMES: Final = {"us": 10**3, "ms": 10**6, "s": 10**9}
 _SIZES: Final = {"b": 1, "kb": 1000, "mb": 10**6}
@@ -164,6 +170,36 @@ def scalars(value: object) -> dict[str, str]:
     return {
         key: str(one).lower() if isinstance(one, bool) else str(one) for key, one in value.items()
     }
+
+
+def file(value: object) -> Path:
+    """The name of a file."""
+    if not isinstance(value, str) or not value or "\0" in value or len(value) > 4096:
+        raise ValueError('the name of a file, such as "/var/lib/nfc/state.json"')
+    return Path(value)
+
+
+def read(path: Path) -> str:
+    """The text of a configuration file. Raises NfcError, which names it."""
+    try:
+        with path.open("rb") as source:
+            data = source.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise NfcError(f"cannot read {path}: {error.strerror}") from None
+    if len(data) > _MOST_BYTES:
+        raise NfcError(f"{path} is larger than {_MOST_BYTES} bytes")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise NfcError(f"{path} is not text in UTF-8") from None
+
+
+def parse(text: str, name: str) -> dict[str, Any]:
+    """What a text in TOML says. Raises NfcError with the line."""
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise NfcError(f"{name}: {error}") from None
 
 
 class Wrong(NfcError):
