@@ -185,7 +185,7 @@ def known(i: Insn) -> bool:
     if kind in (ST, STX):
         return mode == 0x60 or (kind == STX and mode == 0xC0 and (i.size >= 4 or ordered(i)))
     if kind in (ALU, ALU64):
-        return i.operation <= 0xD0 and not (i.op & 8 and i.operation == 0x80)
+        return i.operation <= 0xD0 and not (i.op & 8 and i.operation == 0x80) and i.op != 0xDF
     if kind in (JMP, JMP32):
         return i.op in (CALL, EXIT, GOTO, GOTOL) or i.operation in _COMPARISONS
     return False  # packet loads of classic BPF: check_ld_abs refuses them at these hooks

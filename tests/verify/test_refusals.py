@@ -13,6 +13,7 @@ from mutate import Kernel
 from nfc.bpf.link import link
 from nfc.bpf.object import MapDef, Object, Program, Relocation, RelocationKind
 from nfc.bpf.version import KernelVersion
+from nfc.errors import ObjectError
 from nfc.verify.checks import check_linked
 from nfc.verify.report import Report
 
@@ -65,6 +66,9 @@ WRONG: dict[str, tuple[str, bytes, dict[int, MapDef], str]] = {
     "nothing leads there": ("in", RETURN_0 + RETURN_0, {}, "nothing leads to this instruction"),
     "off the end": ("in", mov(0, 0), {}, "runs off its end"),
     "out of the program": ("in", mov(0, 0) + insn(JEQ0, 0, off=5) + EXIT, {}, "jumps out"),
+    "no such opcode, where no path comes to it": (
+        "in", mov(0, 1) + insn(JEQ0, 0, off=1) + EXIT + insn(0xDF, 0, imm=16) + EXIT, {}, "0xdf",
+    ),
     "no such opcode": ("in", insn(0xF7) + RETURN_0, {}, ""),
     "frame pointer": ("in", mov(10, 0) + RETURN_0, {}, "frame pointer"),
     "division by zero": ("in", mov(0, 4) + insn(0x37, 0, imm=0) + EXIT, {}, "no meaning"),
@@ -116,6 +120,23 @@ def test_the_kernel_refuses_it(name: str) -> None:
     obj = program_of(hook, code, maps)
     with Kernel(obj) as kernel:
         assert not kernel.accepts(link(obj, "wrong"), hook)
+
+
+@pytest.mark.kernel
+def test_the_kernel_knows_every_opcode_that_the_check_knows() -> None:
+    """Also where no path comes to it."""
+    for op in range(256):
+        for imm, src in ((0, 0), (16, 0), (0x100, 1), (-1, 0), (0, 1)):
+            code = mov(0, 1) + insn(JEQ0, 0, off=1) + EXIT + insn(op, 0, src, imm=imm) + EXIT
+            obj = program_of("in", code, {})
+            try:
+                linked = link(obj, "wrong")
+                known = check_linked(obj, linked, "in", NOW).ok
+            except ObjectError:
+                continue
+            if known:
+                with Kernel(obj) as kernel:
+                    assert kernel.accepts(linked, "in"), (hex(op), imm, src)
 
 
 def long(count: int) -> Report:
