@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -29,6 +30,12 @@ settings.load_profile("repeatable")
 PROBE = Path(__file__).with_name("kernel_probe.py")
 PROBE_TIMEOUT_S = 60
 NO = ("", "0", "false")
+
+
+# A run in the background of a shell, or under nohup, has signals ignored, and all that it starts
+# inherits that; tests send them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @cache
