@@ -47,6 +47,7 @@ bench: setup ## Measure functions against C by hand, the check against the kerne
 	@.venv/bin/python bench/run_captures.py
 	@.venv/bin/python bench/lsp.py
 	@.venv/bin/python bench/simulator.py
+	@.venv/bin/python bench/ubpf.py $(UBPF)
 
 bench-delay: setup ## Measure what delay monitoring costs, and what it carries (root; two minutes)
 	@.venv/bin/python bench/delay.py $(ROUNDS)
