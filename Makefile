@@ -44,6 +44,7 @@ lab-bond: ## Measure a bond of two links: goodput with and without equalisation,
 bench: setup ## Measure functions against C by hand, the check against the kernel's, the language server, the simulator (root, clang)
 	@.venv/bin/python bench/functions.py
 	@.venv/bin/python bench/check.py
+	@.venv/bin/python bench/prevail.py
 	@.venv/bin/python bench/run_captures.py
 	@.venv/bin/python bench/lsp.py
 	@.venv/bin/python bench/simulator.py

@@ -67,7 +67,7 @@ def measure(name: str, data: bytes, function: str, hook: str) -> Row:
     return Row(name, int(processed[1]), report.processed, kernel, check)
 
 
-def _spent() -> float:
+def spent() -> float:
     """Seconds of processor time of all commands that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
@@ -83,10 +83,10 @@ def as_command(data: bytes, function: str) -> list[float]:
         path.write_bytes(data)
         found = []
         for _ in range(ROUNDS + 1):
-            before = _spent()
+            before = spent()
             command = [str(nfc), "check", "--no-load", "--function", function, str(path)]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-            found.append((_spent() - before) * 1000)
+            found.append((spent() - before) * 1000)
     return found[1:]
 
 
