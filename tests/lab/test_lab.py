@@ -335,7 +335,9 @@ def test_labs_made_and_removed_leak_no_descriptor_and_no_thread() -> None:
         with chain() as net:
             net.lab.socket("h1")
             net.lab.send("h1", "eth0", packet(ip(H1, H2), udp(1, 2)))
-    assert count() == before
+    after = count()  # what another test has left may end meanwhile
+    assert after[0] <= before[0]
+    assert after[1] <= before[1]
 
 
 SCRIPT = """
