@@ -7,9 +7,9 @@ as docs/language.md says (nfc.oracle). Where both disagree, the reason says so.
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import fields, is_dataclass
 
+from nfc.compiler import value_text
 from nfc.oracle.values import AbsentError, Context, MoreDraws
 from nfc.sema import typed, types
 from nfc.syntax.source import Span
@@ -132,17 +132,9 @@ def _tlvs(tlv: typed.Tlv, context: Context) -> str:
 def show(type_: types.Type, value: int) -> str:
     """A value as it is written in the language; of an enum with the members that it may be."""
     match type_:
-        case types.Ipv6():
-            return str(ipaddress.IPv6Address(value))
-        case types.Bytes(count):
-            return f"0x{value:0{2 * count}x}"
-        case types.Bool():
-            return "true" if value else "false"
         case types.Timestamp():
             return f"{value // 10**9}.{value % 10**9:09d}"
-        case types.Duration():
-            return f"{value}ns"
         case types.Enum(members=members):
             names = " or ".join(name for name, number in members if number == value)
             return f"{value} ({names})" if names else str(value)
-    return str(value)
+    return value_text(type_, value)
