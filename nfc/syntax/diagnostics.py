@@ -111,7 +111,8 @@ class SourceErrors(NfcError):
 
     def __init__(self, diagnostics: list[Diagnostic]) -> None:
         """Keep the diagnostics, at least one of which is an error."""
-        super().__init__(diagnostics[0].message)
+        errors = [d.message for d in diagnostics if d.severity == "error"]
+        super().__init__(errors[0] if errors else diagnostics[0].message)
         self.diagnostics = diagnostics
 
     def render(self, *, color: bool = False) -> str:

@@ -190,7 +190,12 @@ def _explained(
         candidates += [r for r, _ in unsure]
         times += [t for _, t in unsure]
         pairs = [Explained(r, t) for r, t in zip(candidates, times, strict=True)]
-        fits = [p for p in pairs if _fits(p.result, got[index], seen.events[at:])]
+        fits: list[Explained] = []
+        for pair in pairs:  # one of those that differ in nothing: to try both doubles the work
+            if _fits(pair.result, got[index], seen.events[at:]) and all(
+                pair.result != other.result for other in fits
+            ):
+                fits.append(pair)
         fits.sort(key=lambda p: -len(p.result.events))
         certain &= all(_told(p.result) == _told(fits[0].result) for p in fits)
         if not fits and index > furthest:
