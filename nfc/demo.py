@@ -122,18 +122,19 @@ def _own_bpffs() -> Iterator[None]:
     try:
         yield
     finally:
+        # What an undeploy left that a signal cut short: the lab's namespaces are gone by now.
+        _surely(lambda: remove_orphans(f"{LAB_PREFIX}{os.getpid()}-"))
         if not was_there:
             _surely(pins.unmount)
 
 
 def _surely(clean: Callable[[], T]) -> T:
-    """Clean up with signals held; once more if one came in just before they were."""
+    """Clean up with signals held; again for each that came in just before they were."""
     try:
         with held():
             return clean()
     except (KeyboardInterrupt, SystemExit):
-        with held():
-            clean()
+        _surely(clean)
         raise
 
 
