@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from nfc.compiler import compile_file
-from nfc.demo import SOURCE
-from nfc.demo_simulated import CAPTURE, measure
+from nfc.demo.run import SOURCE
+from nfc.demo.simulated import CAPTURE, measure
 from nfc.packet import capture
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "demo_capture.py"

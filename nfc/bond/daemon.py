@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from nfc.atomic import replace_file
 from nfc.bond.config import MS, Config
 from nfc.bond.delayer import Delayer
 from nfc.bond.links import Link, Links
-from nfc.delay.keep import replace_file
 from nfc.delay.query import Querier
 from nfc.deploy.settings import change
 from nfc.deploy.state import HERE, open_store

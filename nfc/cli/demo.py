@@ -28,7 +28,7 @@ def demo(packets: int, rate: int) -> None:
     Needs root and a kernel with BPF and SRv6. Elsewhere the simulator runs the same functions on a
     bundled capture, a model of a path: up to 500 packets, the same ones every time.
     """
-    from nfc.demo import run
+    from nfc.demo.run import run
 
     if packets / rate > 90:
         raise click.UsageError(f"{packets} packets at {rate} a second take more than 90 seconds")

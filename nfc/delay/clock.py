@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from nfc.atomic import replace_file
 from nfc.errors import NfcError
 
 DRIFT_PPM: Final = 50.0
@@ -47,8 +48,6 @@ class Estimate:
 
     def write(self, file: Path) -> None:
         """Put it into a file, whole or not at all. Raises NfcError."""
-        from nfc.delay.keep import replace_file
-
         replace_file(file, json.dumps(self.to_json()) + "\n")
 
     @classmethod

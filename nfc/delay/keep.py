@@ -7,43 +7,18 @@ loses its power has one of them.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path as File
 from typing import Any, Final
 
+from nfc.atomic import replace_file
 from nfc.delay.histogram import Histogram
 from nfc.delay.paths import Key, Path, Paths, Point
 from nfc.errors import NfcError
 
 VERSION: Final = 1
 MOST_BYTES: Final = 1 << 30
-
-
-def replace_file(file: File, text: str) -> None:
-    """Put text into a file, whole or not at all. Raises NfcError."""
-    temporary = ""
-    try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-            os.fchmod(descriptor, 0o644)
-            out.write(text)
-            out.flush()
-            os.fsync(descriptor)
-        os.replace(temporary, file)
-        temporary = ""
-        folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise NfcError(f"cannot write {file}: {error.strerror}") from None
-    finally:
-        if temporary:
-            os.unlink(temporary)
 
 
 @dataclass(frozen=True)

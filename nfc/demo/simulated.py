@@ -7,10 +7,9 @@ router1 has it, and at the time at which router2 has it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 
 from nfc.compiler import Compilation
-from nfc.demo import Measured
+from nfc.demo.measured import Measured, Say
 from nfc.errors import NfcError
 from nfc.packet import capture
 from nfc.resources import data_dir
@@ -22,7 +21,7 @@ CAPTURE = data_dir("captures") / "delay.pcapng"
 SID = "fd00:b::d"
 
 
-def measure(say: Callable[[str], None], compilation: Compilation, packets: int) -> Measured:
+def measure(say: Say, compilation: Compilation, packets: int) -> Measured:
     """Run the first `packets` packets of the capture through mark_delay, and what leaves it
     through end_dm, each at the capture's times. Raises NfcError."""
     settings = {"far_end": SID, "one_in": "1"}

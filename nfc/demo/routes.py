@@ -1,4 +1,4 @@
-"""`nfc demo`: the main job on one machine, with real routes and real packets.
+"""The demo on real routes, with real packets.
 
 Four namespaces: a host, a router that marks packets, a router that measures, a host. Everything
 the demo makes it removes, however it ends.
@@ -14,82 +14,29 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from nfc.compiler import Compilation, compile_file
+from nfc.demo.measured import Measured, Say, show
 from nfc.deploy.places import remove_orphans
 from nfc.errors import NfcError
 from nfc.lab.signals import held, unwinding
-from nfc.observe.counters import Counters
-from nfc.observe.histogram import histogram, microseconds, summarize
-from nfc.resources import data_dir
-from nfc.verify.checks import check_compilation
 
-SOURCE = data_dir("stdlib") / "delay.nf"
 LAB_PREFIX = "nfc-"  # of the namespaces that nfc.lab makes
 PORT = 9  # discard (RFC 863): nobody listens, and nobody needs to
-Say = Callable[[str], None]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What the demo saw: delays in nanoseconds, and both functions' counters."""
-
-    sent: int
-    delays: list[int]
-    mark: Counters
-    end: Counters
-
-
-def missing() -> str | None:
-    """Why the demo cannot use this machine's kernel, in a few words; None if it can."""
-    from nfc.kernel import capabilities
-    from nfc.kernel.features import probe_hook
-
-    lacking = capabilities.missing(("CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"))
-    if lacking:
-        return f"needs root ({', '.join(lacking)} missing)"
-    for hook in ("in", "endpoint"):
-        reason = probe_hook(hook)
-        if reason:
-            return f"needs a kernel that runs functions at hook '{hook}' ({reason})"
-    if not Path("/proc/sys/net/ipv6/conf/all/seg6_enabled").exists():
-        return "needs a kernel with SRv6 (CONFIG_IPV6_SEG6_LWTUNNEL)"
-    return None
-
-
-def run(say: Say, packets: int, rate: int) -> Measured:
-    """Run the demo, in the simulator where the kernel cannot be used; returns what was measured."""
-    from nfc import __version__
-    from nfc.codegen.emit import llvm_version
-
-    say(f"nfc {__version__}, LLVM {llvm_version()}, kernel {os.uname().release}")
-    reason = missing()
-    say(f"\n$ nfc build {SOURCE.name}")
-    compilation = compile_file(SOURCE)
-    data = compilation.object(compilation.functions)
-    names = ", ".join(f"{f.function.name} ({f.function.hook})" for f in compilation.functions)
-    say(f"{len(data)} bytes of ELF: {names}")
-    say(f"\n$ nfc check {SOURCE.name}")
-    for report in check_compilation(compilation, load=reason is None):
-        say(str(report))
-    if reason:
-        from nfc.demo_simulated import measure
-
-        say(f"\nOn routes the demo {reason}; so the simulator runs a bundled capture instead.")
-        result = measure(say, compilation, packets)
-        _show(say, result)
-        return result
+def measure(say: Say, source: Path, packets: int, rate: int) -> Measured:
+    """Deploy mark_delay and end_dm out of `source`, send `packets` packets, `rate` a second, and
+    take everything away again. Raises NfcError."""
     from nfc.lab import clean
 
     # What a demo has left that was killed outright: its namespaces, and then its pins.
     clean()
     remove_orphans(LAB_PREFIX)
     with unwinding(), _own_bpffs(), _own_state():
-        return _measure(say, compilation, packets, rate)
+        return _measure(say, source, packets, rate)
 
 
 @contextmanager
@@ -138,7 +85,7 @@ def _surely(clean: Callable[[], T]) -> T:
         raise
 
 
-def _measure(say: Say, compilation: Compilation, packets: int, rate: int) -> Measured:
+def _measure(say: Say, source: Path, packets: int, rate: int) -> Measured:
     from nfc.deploy.deployments import Request, deploy, undeploy
     from nfc.deploy.places import events_map
     from nfc.deploy.state import open_store
@@ -153,9 +100,9 @@ def _measure(say: Say, compilation: Compilation, packets: int, rate: int) -> Mea
         say(f"          mark_delay  end_dm ({sid})")
         try:
             requests = [
-                Request(SOURCE, sid, "eth0", function="end_dm", netns=names["router2"]),
+                Request(source, sid, "eth0", function="end_dm", netns=names["router2"]),
                 Request(
-                    SOURCE,
+                    source,
                     "fd00:3::/64",
                     "eth1",
                     function="mark_delay",
@@ -165,7 +112,7 @@ def _measure(say: Say, compilation: Compilation, packets: int, rate: int) -> Mea
             ]
             for request in requests:
                 say(
-                    f"\n$ nfc deploy {SOURCE.name} --function {request.function} "
+                    f"\n$ nfc deploy {source.name} --function {request.function} "
                     f"--route {request.prefix} --dev {request.dev} --netns {request.netns}"
                     + "".join(f" --set {k}={v}" for k, v in request.settings.items())
                 )
@@ -206,7 +153,7 @@ def _measure(say: Say, compilation: Compilation, packets: int, rate: int) -> Mea
             mark, end = status["mark_delay"].counters, status["end_dm"].counters
             assert mark is not None and end is not None
             result = Measured(burst.sent, list(delays), mark, end)
-            _show(say, result)
+            show(say, result)
         finally:
             gone = _surely(lambda: undeploy([], None, all_=True))
     say("\nCleaned up:")
@@ -229,20 +176,3 @@ def _routes(netns: str) -> list[str]:
         for route in routes_with_programs(netns)
         for program in route.programs
     ]
-
-
-def _show(say: Say, result: Measured) -> None:
-    say(
-        f"\nOne-way delay, router1 to router2, of {len(result.delays)} packets out of {result.sent}"
-    )
-    if not result.delays:
-        say("  nothing was measured")
-        return
-    summary = summarize(result.delays)
-    say(f"  minimum {microseconds(summary.minimum):>10}")
-    say(f"  median  {microseconds(summary.median):>10}")
-    say(f"  p99     {microseconds(summary.p99):>10}")
-    say(f"  maximum {microseconds(summary.maximum):>10}")
-    say("")
-    for line in histogram(result.delays):
-        say(f"  {line}")
