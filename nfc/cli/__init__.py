@@ -16,6 +16,7 @@ import click
 
 from nfc.cli import output, version
 from nfc.errors import NfcError
+from nfc.signals import never_lost
 
 COMMANDS = (
     *("new", "build", "explain", "check", "run", "test", "fmt"),
@@ -72,6 +73,7 @@ def main() -> None:
     1: the input or the system said no; 2: the command line was wrong; 128 and a signal's number:
     it was interrupted.
     """
+    never_lost()
     try:
         status = cli.main(prog_name="nfc", standalone_mode=False)
     except NfcError as error:

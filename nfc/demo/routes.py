@@ -20,7 +20,7 @@ from typing import TypeVar
 from nfc.demo.measured import Measured, Say, show
 from nfc.deploy.places import remove_orphans
 from nfc.errors import NfcError
-from nfc.lab.signals import held, unwinding
+from nfc.signals import held, unwinding
 
 LAB_PREFIX = "nfc-"  # of the namespaces that nfc.lab makes
 PORT = 9  # discard (RFC 863): nobody listens, and nobody needs to

@@ -15,8 +15,9 @@ from socket import socket as Socket
 from types import TracebackType
 from typing import Any, Final, Self, SupportsBytes, TypeVar
 
+from nfc import signals
 from nfc.errors import KernelError, UsageError
-from nfc.lab import config, netns, owner, signals, traffic
+from nfc.lab import config, netns, owner, traffic
 
 T = TypeVar("T")
 _MAX_NODE: Final = 32  # characters of a node's name

@@ -17,8 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
 
+from nfc import signals
 from nfc.errors import KernelError, NfcError, UsageError
-from nfc.lab import config, netns, owner, records, signals
+from nfc.lab import config, netns, owner, records
 from nfc.lab.file import Link, Route, Topology
 from nfc.lab.records import Process, Record
 from nfc.lab.wire import ask

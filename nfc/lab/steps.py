@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from nfc import signals
 from nfc.errors import KernelError, NfcError, UsageError
-from nfc.lab import load, records, signals
+from nfc.lab import load, records
 from nfc.lab.file import Capture, Step, Topology
 from nfc.lab.records import Record
 from nfc.lab.standing import Say, change_link, environment, inside, make, remove

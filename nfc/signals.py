@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final, NoReturn
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SOON: Final = 0.001  # seconds, for a finalizer to end
 
 
 def _leave(number: int, _frame: FrameType | None) -> NoReturn:
@@ -34,6 +37,40 @@ def unwinding() -> Iterator[None]:
     finally:
         for each in mine:
             signal.signal(each, signal.SIG_DFL)
+
+
+def never_lost() -> None:
+    """From here on an ending signal is not lost where no exception can pass.
+
+    A handler that raises may run within a finalizer or the callback of a weak reference. Python
+    reports what is raised there to sys.unraisablehook and goes on; so the signal is sent again,
+    a little later.
+    """
+    report = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        number = _number(unraisable.exc_value)
+        if number is None:
+            report(unraisable)
+        else:
+            threading.Thread(target=_again, args=(number,), daemon=True).start()
+
+    sys.unraisablehook = hook
+
+
+def _number(raised: BaseException | None) -> int | None:
+    if isinstance(raised, KeyboardInterrupt):
+        return signal.SIGINT
+    if isinstance(raised, SystemExit) and isinstance(raised.code, int):
+        return next((number for number in ENDING if raised.code == 128 + number), None)
+    return None
+
+
+def _again(number: int) -> None:
+    time.sleep(_SOON)
+    identity = threading.main_thread().ident
+    assert identity is not None
+    signal.pthread_kill(identity, number)
 
 
 @contextmanager

@@ -1,0 +1,55 @@
+"""A signal that comes at a bad moment ends the process all the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+# A handler runs in a finalizer, where what it raises goes nowhere.
+PROGRAM = """
+import os, signal, sys, time
+from nfc.signals import never_lost, unwinding
+
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), {number})
+        for _ in range(100):
+            pass
+
+never_lost()
+try:
+    with unwinding():
+        Finalized()
+        time.sleep(20)
+except {error}:
+    sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(2, "KeyboardInterrupt"), (15, "SystemExit"), (1, "SystemExit")]
+)
+def test_a_signal_within_a_finalizer_is_not_lost(number: int, error: str) -> None:
+    program = PROGRAM.format(number=number, error=error)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=15, check=False
+    )
+    assert (done.returncode, done.stderr) == (3, "")
+
+
+def test_other_errors_of_finalizers_are_reported() -> None:
+    program = """
+from nfc.signals import never_lost
+class Finalized:
+    def __del__(self):
+        raise ValueError("of a finalizer")
+never_lost()
+Finalized()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=15, check=False
+    )
+    assert done.returncode == 0
+    assert "ValueError: of a finalizer" in done.stderr
