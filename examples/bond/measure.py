@@ -28,7 +28,8 @@ from typing import Any
 from nfc.deploy.deployments import Request, deploy
 from nfc.deploy.settings import set_params
 from nfc.errors import NfcError
-from nfc.lab import load, records, signals, standing
+from nfc import signals
+from nfc.lab import load, records, standing
 from nfc.lab.file import read
 
 HERE = Path(__file__).parent
