@@ -25,10 +25,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from nfc import signals
 from nfc.deploy.deployments import Request, deploy
 from nfc.deploy.settings import set_params
 from nfc.errors import NfcError
-from nfc import signals
 from nfc.lab import load, records, standing
 from nfc.lab.file import read
 

@@ -25,15 +25,21 @@ H1, H2 = "fd00:1::1", "fd00:2::2"
 SID = "fd00:a::d"
 PAYLOAD = b"what the user sent"
 
+# Sends until it has sent all, or until SIGTERM; then it says how many that were.
 _SENDER = """
-import socket, sys, time
+import signal, socket, sys, time
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(True))
 device, mac, raw, count, rate = sys.argv[1], *map(bytes.fromhex, sys.argv[2:4]), *sys.argv[4:]
 out = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
 begin = time.monotonic()
-for number in range(int(count)):
+number = 0
+while number < int(count) and not told:
     while time.monotonic() < begin + number / float(rate):
         time.sleep(0.0002)
     out.sendto(raw[:-4] + number.to_bytes(4, "big"), (device, 0x86DD, 0, 0, mac))
+    number += 1
+print(number)
 """
 
 
@@ -139,9 +145,9 @@ class Router:
         mac = self.net.lab.end("h1", "eth0").peer_mac.hex()
         command = [sys.executable, "-c", _SENDER, "eth0", mac, raw.hex(), str(count), str(rate)]
         with self.net.lab.capture("h2", "eth0") as capture:
-            process = self.net.lab.popen("h1", command)
+            process = self.net.lab.popen("h1", command, stdout=subprocess.PIPE, text=True)
             try:
-                yield Stream(process, capture, count)
+                yield Stream(process, capture)
             finally:
                 process.kill()
                 process.wait()
@@ -153,18 +159,30 @@ class Stream:
 
     process: subprocess.Popen[Any]
     capture: Capture
-    count: int
 
     @property
     def running(self) -> bool:
         return self.process.poll() is None
 
-    def rest(self) -> list[bytes]:
-        """All packets that come out, once the last is sent."""
-        assert self.process.wait(20) == 0
-        got = self.capture.packets(self.count, timeout=0.5)
+    def end(self) -> tuple[int, list[bytes]]:
+        """Send no more; the same as `rest`."""
+        assert self.running, "the packets ended before the test did"
+        self.process.terminate()
+        return self.rest()
+
+    def rest(self) -> tuple[int, list[bytes]]:
+        """How many were sent, and those of them that came out, once the last is sent."""
+        out, _ = self.process.communicate(timeout=20)
+        sent = int(out)
+        got: list[bytes] = []
+        while len(got) < sent:
+            more = self.capture.packets(sent - len(got), timeout=0.5)
+            if not more:
+                break
+            # A stream's packets carry zeros and a number, others text.
+            got += [raw for raw in more if raw[-16:-4] == bytes(12)]
         assert self.capture.dropped() == 0
-        return got
+        return sent, got
 
 
 def number(raw: bytes) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from kernel.deployed import H2, SID, Router, fresh, router, tagging
+from kernel.deployed import H2, SID, Router, fresh, number, router, tagging
 from nfc.deploy import deployments, settings, state
 from nfc.deploy.deployments import deploy, undeploy
 from nfc.deploy.settings import set_params
@@ -354,20 +354,16 @@ def test_killed_at_random_times(place: Router) -> None:
     choose = random.Random(7)
     kills = 0
     with place.stream(60_000, 1000) as stream:
-        for number in range(40):
-            asked = place.request(tagging(100 + number))
+        for attempt in range(40):
+            asked = place.request(tagging(100 + attempt))
             kills += in_child(partial(deploy, asked), choose.uniform(0.002, 0.07))
             assert place.tag() is not None
-            if number % 4 == 0:
+            if attempt % 4 == 0:
                 whole(place)
         whole(place)
-        stream.process.terminate()
-        stream.process.wait()
-        got = stream.capture.packets(60_000, timeout=0.2)
+        sent, got = stream.end()
     assert kills >= 10
-    # What asks for the tag carries text; the stream carries zeros and a number.
-    numbers = [int.from_bytes(p[-4:], "big") for p in got if p[-16:-4] == bytes(12)]
-    assert numbers == list(range(len(numbers))), "a packet is missing"
+    assert [number(raw) for raw in got] == list(range(sent)), "a packet is missing"
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
