@@ -11,7 +11,7 @@ param one_in:    u32  = 1000
 param attack:    bool = false
 param burst:     u64  = 1_000_000
 
-table customers: prefix[4096] { source: ipv6 } to { blocked: bool, class: u8, used: u64 }
+table customers: prefix[4096] { source: ipv6 } to { blocked: bool, used: u64 }
 table sources: lru[8192] { source: ipv6 } to { packets: u64 }
 counter spoofed
 counter by_class[256] { class: u8 }
@@ -21,17 +21,17 @@ event seen { source: ipv6, destination: ipv6, class: u8 }
 event odd { source: ipv6, packet[128] }
 
 transit edge at in {
-    when ip.src in fe80::/10 or ip.src in ff00::/8 {
-        count spoofed
-        drop
-    }
-    when not customers has [ip.src] {
-        emit odd { source = ip.src }
+    when ip.src in fe80::/10 or ip.src in ::/8 {
         count spoofed
         drop
     }
     when customers has [ip.src] as c and c.blocked { drop }
     when customers has [ip.src] as c and c.used > burst { drop }
+    when not customers has [ip.src] {
+        emit odd { source = ip.src }
+        count spoofed
+        drop
+    }
     when ip.hop_limit < 2 { drop }
     when srh.segments_left > 0 and not ip.dst in fd00::/16 { drop }
     when srh.hmac == 1 forward
@@ -48,9 +48,9 @@ transit edge at in {
         emit odd { source = ip.src }
         drop
     }
-    when sample(1 in one_in) and customers has [ip.src] as c {
-        emit seen { source = ip.src, destination = ip.dst, class = c.class }
-        count by_class[c.class]
+    when sample(1 in one_in) {
+        emit seen { source = ip.src, destination = ip.dst, class = ip.traffic_class }
+        count by_class[ip.traffic_class]
         encap segments [far_end, ip.dst] with DM { control = OUT_OF_BAND, sent = now() }
     }
     when ip.traffic_class >> 2 == 46 {

@@ -32,12 +32,14 @@ test "drops" { send probe { set srh.tag = 8 } expect drop }
 """
 
 
-def test_every_rule_of_the_library_is_covered(nfc: Nfc) -> None:
+def test_every_rule_of_the_library_and_the_examples_is_covered(nfc: Nfc) -> None:
     """And every condition, both ways."""
-    code, out, _ = nfc("test", data_dir("stdlib"), "--cover", "--json")
+    examples = Path(__file__).parents[2] / "examples"
+    folders = (data_dir("stdlib"), examples / "bond", examples / "edge")
+    code, out, _ = nfc("test", *folders, "--cover", "--json")
     assert code == 0
     functions = json.loads(out)["coverage"]
-    assert len(functions) >= 14
+    assert len(functions) >= 17
     for function in functions:
         assert function["unsure"] == 0
         for rule in function["rules"]:
