@@ -15,6 +15,7 @@ from nfc.oracle.wire import Srh
 from nfc.sema.headers import HMAC_FLAG, HMAC_TLV
 
 MAIN = 254
+LINK_LOCAL = IPv6Network("fe80::/64")  # every link has a route to it, in table main
 _HMAC_SIZE = 40
 
 
@@ -40,11 +41,19 @@ class Router:
     links: tuple[tuple[int, str], ...] = ()
 
     def lookup(self, destination: bytes, mark: int, table: int | None = None) -> str | None:
-        """The link that a packet leaves by; None: no route, or the packet is for the router."""
+        """The link that a packet leaves by; None: no route, or the packet is for the router.
+
+        "" where it is found to lead to a neighbour on the link that it came from, or to a group:
+        such addresses are looked for on that link alone (net/ipv6/route.c, rt6_need_strict).
+        """
         address = IPv6Address(destination)
+        if address in LINK_LOCAL and table in (None, MAIN):
+            return ""
         if table is not None:
             return self._in(table, address)
-        if address in self.own:
+        if address.is_multicast:
+            return ""
+        if address in self.own or address.is_loopback or address.is_link_local:
             return None
         for wanted, number in self.marks:
             link = self._in(number, address) if mark == wanted else None
@@ -67,9 +76,53 @@ def received(packet: bytes) -> bytes | None:
         if wire.IPV6_SIZE + length > len(packet):
             return None
         packet = packet[: wire.IPV6_SIZE + length]
-    if hop_by_hop and (len(packet) < 48 or len(packet) < 48 + packet[41] * 8):
+    source, target = IPv6Address(packet[8:24]), IPv6Address(packet[24:40])
+    if source.is_loopback or target.is_loopback or source.is_multicast:
         return None
+    if target.is_multicast and target.packed[1] & 15 in (0, 1):  # RFC 4291, section 2.7: scopes
+        return None
+    if hop_by_hop:
+        end = 48 + packet[41] * 8 if len(packet) >= 48 else 0
+        if not end or len(packet) < end or not _options_taken(packet, end):
+            return None
     return packet
+
+
+def _options_taken(packet: bytes, end: int) -> bool:
+    """Whether the kernel takes the Hop-by-Hop options, which end there (net/ipv6/exthdrs.c): up to
+    8 of them, none that says to drop what does not know it (RFC 8200, section 4.2), and between
+    them no more than 7 bytes of padding, all zero."""
+    at, options, gap = 42, 0, 0
+    while at < end:
+        if packet[at] == 0:  # Pad1
+            at, gap = at + 1, gap + 1
+        else:
+            after = at + 2 + packet[at + 1] if at + 1 < end else end + 1
+            if after > end:
+                return False
+            body = packet[at + 2 : after]
+            if packet[at] == wire.PADN_OPTION:
+                if any(body):
+                    return False
+                gap += after - at
+            else:
+                options, gap = options + 1, 0
+                if options > 8 or not _option_taken(packet[at], body, at):
+                    return False
+            at = after
+        if gap > 7:
+            return False
+    return True
+
+
+def _option_taken(kind: int, body: bytes, at: int) -> bool:
+    """One option with what is in it; `at` is its place in the packet."""
+    if kind == 5:  # router alert (RFC 2711)
+        return len(body) == 2
+    if kind == 0x31:  # IOAM (RFC 9486), which is not in use
+        return at % 4 == 0
+    # CALIPSO (RFC 5570) has no domain here; jumbograms (RFC 2675) are longer than packets here.
+    return kind >> 6 == 0 and kind != 7
 
 
 def find_header(data: bytes, target: int, *, skip_done: bool = False) -> tuple[int, Srh] | None:
@@ -179,3 +232,10 @@ def forwarded(packet: bytes, router: Router) -> bytes | None:
     if packet[7] <= 1 or len(packet) > router.mtu:
         return None
     return packet[:7] + bytes([packet[7] - 1]) + packet[8:]
+
+
+def may_leave(source: bytes) -> bool:
+    """Whether packets from that source are forwarded (net/ipv6/ip6_output.c, ip6_forward)."""
+    address = IPv6Address(source)
+    own = address.is_unspecified or address.is_loopback or address.is_link_local
+    return not own and not address.is_multicast

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
-from ipaddress import IPv6Address
 
 from nfc.oracle import edits, kernel, tables, wire
 from nfc.oracle.kernel import Router
@@ -57,7 +56,7 @@ def reached(function: typed.Function, arrival: Arrival, router: Router) -> Conte
         if srh is not None and srh.extensions > wire.MAX_EXTENSIONS:
             srh = None
     elif data is not None and function.hook in _AFTER_FORWARDING:
-        data = kernel.forwarded(data, router)
+        data = kernel.forwarded(data, router) if kernel.may_leave(data[8:24]) else None
     if data is not None and function.hook != "endpoint":
         srh = wire.any_srh(data)
     return None if data is None else Context(arrival, data, srh, every_sites(function))
@@ -187,7 +186,7 @@ def _verdict(
             link = router.lookup(data[24:40], context.arrival.mark)
             address = context.value(source).to_bytes(16, "big")
             outer = kernel.encapsulated(data, _srh(verdict, context), address)
-            if link is None or len(outer) > router.mtu:
+            if not link or len(outer) > router.mtu:
                 return replace(done, fate="lost")
             return replace(done, fate="sent", link=link, packet=outer)
         case typed.Encap():
@@ -217,8 +216,8 @@ def _acted(data: bytes, link: str | None, done: Result, router: Router, reason: 
 
 
 def _out(data: bytes, link: str | None, done: Result, router: Router) -> Result:
-    packet = kernel.forwarded(data, router) if link is not None else None
-    if link is None or packet is None or IPv6Address(data[8:24]).is_link_local:
+    packet = kernel.forwarded(data, router) if link else None
+    if not link or packet is None or not kernel.may_leave(data[8:24]):
         return replace(done, fate="lost")
     return replace(done, fate="sent", link=link, packet=packet)
 

@@ -126,12 +126,15 @@ def _frame(k: _Driver, frame: V, captured: V) -> tuple[V, V, V]:
 
 
 def _packet(k: _Driver, data: V, length: V, seconds: V, fraction: V, header: V, verdict: V) -> None:
-    # As hooks.received: what is cut off, or begins with Hop-by-Hop, is Python's.
+    # As hooks.received: what is cut off, begins with Hop-by-Hop, or has addresses that may be
+    # refused, is Python's.
     k.stop((length < IPV6_SIZE) | (length > MAX_LENGTH), PACKET)
     k.stop(k.load(data, 1) >> 4 != 6, PACKET)
     size = k.swapped(k.load(data + 4, 2), 2) + IPV6_SIZE
     simple, routes = fast.routes_natively(k.s)
     odd = (size > length) | (k.load(data + 6, 1) == HOP_BY_HOP)
+    for address in (data + 8, data + 24):
+        odd = odd | (k.load(address, 8) == 0) | (k.load(address, 1) == 0xFF)
     k.stop(odd | (simple == 0) | (routes > MAX_ROUTES), PACKET)
     runs, srh_at = Var(k, 1), Var(k, 0)
     with k.if_(k.get("hook") == ENDPOINT):
@@ -175,7 +178,7 @@ def _run(
         s.set("srh_length", k.load(packet + srh_at + 1, 1) << 3)
     with k.if_(hook == TRANSMIT):
         error = k.call("nfc_route", s.place, packet + 24, 0)
-        k.stop(_stopped(k, packet, size) | (error != 0), PACKET)
+        k.stop(_stopped(k, packet, size) | (error != 0) | (s.get("link") == 0), PACKET)
         k.store(packet + 7, 1, k.load(packet + 7, 1) - 1)
     program = k.get("program")
     returned = k.call_at(program, s.place, CTX << REGION_SHIFT, 0, 0, 0, 0) & 0xFFFFFFFF
@@ -256,7 +259,7 @@ def _after(k: _Driver, returned: V) -> None:
         # bpf_lwt_push_encap may have made it something else.
         protocol = k.swapped(k.load(s.get("context") + PROTOCOL, 2), 2)
         k.stop(protocol != ETH_P_IPV6, AFTER)
-    k.stop(s.get("link") > MAX_LINK, AFTER)
+    k.stop((s.get("link") == 0) | (s.get("link") > MAX_LINK), AFTER)
     with k.if_(hook != TRANSMIT):
         packet = fast.data_of(k, s)
         k.stop(s.get("route_error") != 0, AFTER)

@@ -244,6 +244,14 @@ def _route(module: ir.Module) -> None:
     index = Var(k, k.number(0))
     s.set("routed", 1)
     s.set("route_error", 0)
+    s.set("link", 0)
+    link_local = (high == 0x80FE) & ((table == 0) | (table == MAIN))
+    with k.if_(link_local | ((table == 0) & (high & 0xFF == 0xFF)), likely=False):
+        k.give(0)
+    strict = (high & 0xC0FF == 0x80FE) | ((high == 0) & (low == 1 << 56))
+    with k.if_((table == 0) & strict, likely=False):
+        s.set("route_error", negative(errno.ENETUNREACH))
+        k.give(negative(errno.ENETUNREACH))
     with k.loop() as out:
         k.leave(out, index.get() >= count)
         entry = s.entry("route", RouteEntry, index.get())

@@ -33,6 +33,9 @@ MAIN, LOCAL = 254, 255
 DEFAULT_LINK = "out"
 MIN_MTU, MAX_MTU = 1280, 65535  # RFC 8200, section 5
 MAX_ROUTES = 100_000
+_LOOPBACK = bytes(15) + b"\x01"
+_LINK_LOCAL = b"\xfe\x80" + bytes(6)  # each link has a route to it in table main
+_RESERVED = frozenset(bytes((0xFE, second)) for second in range(0x80, 0xC0))  # fe80::/10
 TUNNEL_SOURCE = IPv6Address("fd00::1")
 
 
@@ -96,10 +99,18 @@ class Fib:
         """The link to a destination, and 0; or "" and what the kernel's lookup says, negative.
 
         With a `table`, only that one is asked; else rules are followed (seg6_lookup_nexthop,
-        net/ipv6/seg6_local.c: what is for the router itself is discarded, -EINVAL).
+        net/ipv6/seg6_local.c: what is for the router itself is discarded, -EINVAL). A link-local
+        address is looked for on the link that the packet came in by, and found there, as a group
+        is: "" and 0 (rt6_need_strict, net/ipv6/route.c).
         """
         if destination in self._own and table in (0, LOCAL):
             return "", -errno.EINVAL
+        if destination[:8] == _LINK_LOCAL and table in (0, MAIN):
+            return "", 0
+        if not table and destination[0] == 0xFF:
+            return "", 0
+        if not table and (destination == _LOOPBACK or destination[:2] in _RESERVED):
+            return "", -errno.ENETUNREACH
         address = int.from_bytes(destination, "big")
         if table:
             if table not in self._by_table and not self.rest:

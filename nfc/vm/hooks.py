@@ -16,6 +16,10 @@ from nfc.vm.packet import ETH_P_IPV6, HOP_BY_HOP, IPV6_SIZE, MAX_LENGTH, ROUTING
 
 # uapi/linux/bpf.h, enum bpf_ret_code
 OK, DROP, REDIRECT, REROUTE = 0, 2, 7, 128
+# net/ipv6/exthdrs.c, ip6_parse_tlv: options, and how many and how much padding in a row are taken
+_PAD1, _PADN, _ROUTER_ALERT, _CALIPSO, _IOAM, _JUMBO = 0, 1, 5, 7, 49, 194
+_MOST_OPTIONS, _MOST_PADDING = 8, 7
+_LOOPBACK = bytes(15) + b"\x01"
 AFTER_FORWARDING = frozenset({"out", "xmit"})  # hooks that see the hop limit that leaves
 
 
@@ -47,9 +51,53 @@ def received(data: bytes) -> bytes | str:
         data = data[: IPV6_SIZE + length]
     if len(data) > MAX_LENGTH:
         return TOO_LONG
-    if data[6] == HOP_BY_HOP and (len(data) < 48 or len(data) < 48 + data[41] * 8):
-        return "its Hop-by-Hop header is cut off"
+    if _from_nobody(data[8:24], data[24:40]):
+        return "its source or destination is none that a link may carry"
+    if data[6] == HOP_BY_HOP:
+        if len(data) < 48 or len(data) < 48 + data[41] * 8:
+            return "its Hop-by-Hop header is cut off"
+        if not _good_options(data[40 : 48 + data[41] * 8]):
+            return "its Hop-by-Hop options are refused"
     return data
+
+
+def _from_nobody(source: bytes, target: bytes) -> bool:
+    """Addresses that ip6_rcv_core drops: loopback; a source that is a group; a group whose scope
+    is the sender itself."""
+    group = target[0] == 0xFF and target[1] & 0x0F <= 1
+    return _LOOPBACK in (source, target) or source[0] == 0xFF or group
+
+
+def _good_options(header: bytes) -> bool:
+    """ip6_parse_tlv: whether the kernel goes on behind these Hop-by-Hop options. The jumbo option
+    is for packets of more than 65,535 bytes, which do not come here; CALIPSO has no domain."""
+    at, padded, count = 2, 0, 0
+    while at < len(header):
+        kind = header[at]
+        if kind == _PAD1:
+            padded, size = padded + 1, 1
+        elif at + 2 > len(header) or at + 2 + header[at + 1] > len(header):
+            return False
+        else:
+            length = header[at + 1]
+            size = 2 + length
+            if kind == _PADN:
+                padded += size
+                if any(header[at + 2 : at + size]):
+                    return False
+            else:
+                padded, count = 0, count + 1
+                if count > _MOST_OPTIONS or kind in (_JUMBO, _CALIPSO):
+                    return False
+                if (kind == _ROUTER_ALERT and length != 2) or (kind == _IOAM and at % 4):
+                    return False
+                # The highest bits say what to do with one that is not known (RFC 8200, 4.2).
+                if kind not in (_ROUTER_ALERT, _IOAM) and kind >> 6:
+                    return False
+        if padded > _MOST_PADDING:
+            return False
+        at += size
+    return True
 
 
 def before(machine: Machine, data: bytes) -> End | None:
@@ -144,6 +192,8 @@ def _transmit(machine: Machine, returned: int) -> End:
             return End("lost", "no route")
     elif machine.hook == "xmit" and machine.context.protocol != ETH_P_IPV6:
         return End("lost", "not an IPv6 packet any more, and not rerouted")
+    if not machine.link:
+        return End("lost", "its next hop is link-local or a group")
     if len(machine.skb) > machine.fib.mtu:
         return End("lost", f"longer than the MTU of {machine.fib.mtu}")
     return End("sent", "", machine.link)
@@ -165,10 +215,12 @@ def _stopped(data: bytes, machine: Machine, length: int | None = None) -> str:
     """Why ip6_forward does not send a packet on; "" if it does."""
     if machine.route_error:
         return "no route" if machine.route_error != -22 else "for the router itself, or discarded"
+    if not machine.link:
+        return "its next hop is link-local or a group"
     if data[7] <= 1:
         return "hop limit"
     source = data[8:24]
-    if source == bytes(16) or source == bytes(15) + b"\x01" or source[0] == 0xFF:
+    if source in (bytes(16), _LOOPBACK) or source[0] == 0xFF:
         return "its source is no address of a host"
     if source[0] == 0xFE and source[1] & 0xC0 == 0x80:
         return "its source is link-local"

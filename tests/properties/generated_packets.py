@@ -15,6 +15,8 @@ TRANSIT = IPv6Address("fd2f::1")
 GOOD = [IPv6Address(a) for a in ("fd20::1", "fd30::1", "fd20::2", "fd20:9::1", "fd2f::7")]
 BAD = [IPv6Address(a) for a in ("fd99::1", "fd00:a::1", "::")]
 SOURCES = [IPv6Address(a) for a in ("fd00:1::1", "fd11::1", "2001:db8::1")]
+ODD_SOURCES = [IPv6Address(a) for a in ("::1", "::", "ff0e::1", "::ffff:1.2.3.4", "fe80::1")]
+ODD_OPTIONS = (0, 1, 1, 0x1E, 0x5E, 0x9E, 0xDE, 5, 7, 49, 194)
 NUMBERS = (0, 1, 2, 3, 4, 7, 8, 15, 16, 53, 64, 80, 127, 128, 255, 256, 4000, 65535, 1 << 31)
 PORTS = (0, 53, 80, 4000, 65535)
 SECOND = 1_000_000_000
@@ -31,7 +33,25 @@ class Wanted:
 
 def make_packet(seed: int, wanted: Wanted, label: int) -> bytes:
     """The packet of that number; its flow label, and that of the one inside, is `label`."""
-    return _Maker(Random(seed), wanted, label).packet()
+    packet = _Maker(Random(seed), wanted, label).packet()
+    return _odd(packet, Random(seed ^ 1 << 40))
+
+
+def _odd(packet: bytes, random: Random) -> bytes:
+    """One in twenty gets a source that nobody has, or other Hop-by-Hop options."""
+    kind = random.randrange(60)
+    if kind == 0:
+        return packet[:8] + random.choice(ODD_SOURCES).packed + packet[24:]
+    if kind > 2 or len(packet) < 48:
+        return packet
+    size = random.choice((6, 6, 14, 22))
+    options = b""
+    while len(options) < size:
+        length = min(random.choice((0, 2, 4, 4, 12)), size - len(options) - 2)
+        option = bytes((random.choice(ODD_OPTIONS), max(length, 0))) + bytes(max(length, 0))
+        options += b"\0" if length < 0 or random.randrange(4) == 0 else option
+    body = bytes((packet[6], (size + 2) // 8 - 1)) + options + packet[40:]
+    return packet[:4] + len(body).to_bytes(2, "big") + b"\0" + packet[7:40] + body
 
 
 class _Maker:
