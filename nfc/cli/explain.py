@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nfc.cli import options, output
+from nfc.cli import captures, options, output
 from nfc.errors import NfcError, UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Run a capture, and say what share of its packets each rule took.",
 )
+@options.params_and_tables
 @options.json_output
 def explain(
     file: Path,
@@ -42,6 +43,8 @@ def explain(
     kernel: str,
     svg: Path | None,
     capture: Path | None,
+    params: tuple[str, ...],
+    tables: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     """Say what functions do to a packet, rule by rule, and what that costs.
@@ -54,6 +57,8 @@ def explain(
     from nfc.explain.report import explain as explained
 
     with output.errors_as_json(as_json):
+        if (params or tables) and capture is None:
+            raise UsageError("--param and --table are for the packets of a capture: --pcap")
         compilation = compile_file(file, kernel)
         if not as_json:
             output.warnings(compilation.warnings)
@@ -64,8 +69,9 @@ def explain(
             raise UsageError(f"{file} declares no function")
         found = [explained(compilation, one) for one in chosen]
         if capture is not None:
+            given = captures.params(params)
             found = [
-                one.with_packets(_taken(compilation, compiled, capture))
+                one.with_packets(_taken(compilation, compiled, capture, given, tables))
                 for one, compiled in zip(found, chosen, strict=True)
             ]
         if svg is not None:
@@ -85,7 +91,13 @@ def explain(
         click.echo(shown(text, columns, color="NO_COLOR" not in os.environ))
 
 
-def _taken(compilation: Compilation, compiled: Compiled, capture: Path) -> Counter[int]:
+def _taken(
+    compilation: Compilation,
+    compiled: Compiled,
+    capture: Path,
+    params: dict[str, str],
+    tables: tuple[Path, ...],
+) -> Counter[int]:
     """How many packets of a capture each rule took, by the rule's place."""
     from nfc.packet.base import PacketError
     from nfc.run.replay import Options, replay
@@ -93,13 +105,15 @@ def _taken(compilation: Compilation, compiled: Compiled, capture: Path) -> Count
     from nfc.run.subject import of
     from nfc.run.tally import Tally
 
-    session = Session(of(compilation, compiled), params={}, fib=None, engine="jit", seed=0)
-    rules: Counter[int] = Counter()
+    session = Session(of(compilation, compiled), params=params, fib=None, engine="jit", seed=0)
+    captures.load(session, tables)
+    tally, rules = Tally(), Counter[int]()
     try:
-        with capture.open("rb") as stream:
-            for result in replay(session, stream, Options(), Tally(), None):
+        with captures.opened(capture) as stream, captures.progress(stream, capture, tally) as bar:
+            for result in replay(session, stream, Options(), tally, None):
                 if result.ran is not None and result.ran.rule is not None:
                     rules[result.ran.rule] += 1
+                bar(512)
     except OSError as error:
         raise NfcError(f"cannot read {capture}: {error.strerror or error}") from None
     except PacketError as error:

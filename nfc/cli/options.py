@@ -52,3 +52,22 @@ def netns(command: F) -> F:
         shell_complete=namespaces,
         help="The network namespace (as in 'ip netns'); this one if left out.",
     )(command)
+
+
+def params_and_tables(command: F) -> F:
+    """--param and --table, of a function in the simulator."""
+    command = click.option(
+        "--table",
+        "tables",
+        multiple=True,
+        metavar="FILE",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Entries for a table, as 'nfc table show --json' writes them; may be repeated.",
+    )(command)
+    return click.option(
+        "--param",
+        "params",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A param's value, as for 'nfc set'; may be repeated.",
+    )(command)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from nfc.cli import files, options, output
+from nfc.cli import captures, files, options, output
 from nfc.errors import NfcError, UsageError
 
 if TYPE_CHECKING:
@@ -54,21 +54,7 @@ _CAPTURE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Pa
     metavar="PREFIX",
     help="Run only packets to this prefix, as on that route; all if left out.",
 )
-@click.option(
-    "--param",
-    "params",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A param's value, as for 'nfc set'; may be repeated.",
-)
-@click.option(
-    "--table",
-    "tables",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Entries for a table, as 'nfc table show --json' writes them; may be repeated.",
-)
+@options.params_and_tables
 @click.option(
     "--fib",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -148,8 +134,9 @@ def run(
         subject = load(file, function, hook, kernel)
         if not as_json:
             output.warnings(subject.warnings)
-        session = Session(subject, params=_params(params), fib=_fib(fib), engine=engine, seed=seed)
-        _load(session, tables)
+        given = captures.params(params)
+        session = Session(subject, params=given, fib=_fib(fib), engine=engine, seed=seed)
+        captures.load(session, tables)
         chosen = Options(_prefix(prefix), _time(now), tai_offset, count, *_traced(trace))
         tally = Tally()
         shown = _Show(subject, as_json, each, each_event, err=str(out) == "-")
@@ -171,7 +158,11 @@ def _run(
     from nfc.run import fast, replay
     from nfc.run.fault import text
 
-    with _out(out) as written, _open(capture) as stream, _progress(stream, capture, tally) as bar:
+    with (
+        _out(out) as written,
+        captures.opened(capture) as stream,
+        captures.progress(stream, capture, tally) as bar,
+    ):
         if shown.each or chosen.traces or session.simulator.engine != "jit":
             result = None
             for result in replay.replay(session, stream, chosen, tally, written):
@@ -190,27 +181,10 @@ def _run(
 # ---- what was asked for ---------------------------------------------------------------------
 
 
-def _params(words: tuple[str, ...]) -> dict[str, str]:
-    from nfc.deploy.settings import split
-
-    return split(words)
-
-
 def _fib(file: Path | None) -> Any:
     from nfc.vm.fib import Fib
 
     return Fib.default() if file is None else Fib.parse(files.read_text(file), str(file))
-
-
-def _load(session: Session, tables: tuple[Path, ...]) -> None:
-    from nfc.run.session import parse_tables
-
-    for file in tables:
-        for name, items in parse_tables(files.read_json(file), str(file)):
-            try:
-                session.load(name, items)
-            except NfcError as error:
-                raise UsageError(f"{file}: {error.message}", hint=error.hint) from None
 
 
 def _prefix(text: str | None) -> Any:
@@ -245,19 +219,6 @@ def _traced(text: str | None) -> tuple[int, range]:
 
 
 @contextmanager
-def _open(capture: Path) -> Iterator[BinaryIO]:
-    if str(capture) == "-":
-        yield sys.stdin.buffer
-        return
-    try:
-        stream = capture.open("rb", buffering=1 << 20)
-    except OSError as error:
-        raise NfcError(f"cannot read {capture}: {error.strerror or error}") from None
-    with stream:
-        yield stream
-
-
-@contextmanager
 def _out(out: Path | None) -> Iterator[tuple[BinaryIO, str] | None]:
     """Where the packets that leave go, for the block. Raises NfcError where they cannot."""
     if out is None:
@@ -274,32 +235,6 @@ def _out(out: Path | None) -> Iterator[tuple[BinaryIO, str] | None]:
         raise
     except OSError as error:
         raise NfcError(f"cannot write {out}: {error.strerror or error}") from None
-
-
-@contextmanager
-def _progress(stream: BinaryIO, capture: Path, tally: Tally) -> Iterator[Any]:
-    """A bar on a terminal's standard error; gives what moves it."""
-    if not sys.stderr.isatty():
-        yield lambda every=1: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    size = capture.stat().st_size if str(capture) != "-" else 0
-    columns = (
-        TextColumn("{task.fields[packets]:>10} packets"),
-        BarColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=size or None, packets=0)
-
-        def advance(every: int = 1) -> None:
-            if tally.read % every == 0:
-                at = stream.tell() if size else 0
-                bar.update(task, completed=at, packets=tally.read)
-
-        yield advance
 
 
 # ---- what is shown --------------------------------------------------------------------------

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nfc.bpf.helpers import HELPERS
-from nfc.bpf.isa import EXIT, GOTO, GOTOL, LDX, ST, STX, Instruction, decode
+from nfc.bpf.isa import LDX, ST, STX, decode
 from nfc.bpf.object import Program
-from nfc.explain.needs import Lines
+from nfc.explain.flow import Lines, after, order, parts
 from nfc.manifest import Manifest
 
 _FRAME_POINTER = 10
@@ -74,15 +74,15 @@ class _Graph:
     def __init__(self, program: Program) -> None:
         self.code = dict(decode(program.code))
         self.lines = Lines(program)
-        self.after = {slot: tuple(_after(slot, insn)) for slot, insn in self.code.items()}
-        self.part = _parts(self.after)  # of each instruction: the first one of its loop, or itself
+        self.after = {slot: tuple(after(slot, insn)) for slot, insn in self.code.items()}
+        self.part = parts(self.after)  # of each instruction: the first one of its loop, or itself
         self.members: dict[int, list[int]] = {}
         for slot, part in self.part.items():
             self.members.setdefault(part, []).append(slot)
-        order = _order(self.after, self.part)
-        before = {part: [p for p in order if part in self._next(p)] for part in order}
-        self.down = self._longest(list(reversed(order)), {p: self._next(p) for p in order})
-        self.up = self._longest(order, before)
+        ordered = order(self.after, self.part)
+        before = {part: [p for p in ordered if part in self._next(p)] for part in ordered}
+        self.down = self._longest(list(reversed(ordered)), {p: self._next(p) for p in ordered})
+        self.up = self._longest(ordered, before)
 
     def _next(self, part: int) -> list[int]:
         slots = self.members[part]
@@ -159,70 +159,3 @@ class _Graph:
         if insn.opcode == _ADD and made and before is not None and before.dst == insn.dst:
             return -insn.imm
         return 0
-
-
-def _after(slot: int, insn: Instruction) -> Iterator[int]:
-    if insn.opcode == EXIT:
-        return
-    if insn.opcode not in (GOTO, GOTOL):
-        yield slot + insn.slots
-    if insn.jump is not None:
-        yield slot + 1 + insn.jump
-
-
-def _parts(after: Mapping[int, Sequence[int]]) -> dict[int, int]:
-    """The strongly connected parts that can be reached from 0 (Tarjan), by their first member."""
-    index: dict[int, int] = {}
-    low: dict[int, int] = {}
-    stack: list[int] = []
-    within: set[int] = set()
-    part: dict[int, int] = {}
-    work: list[tuple[int, Iterator[int]]] = []
-
-    def enter(slot: int) -> None:
-        index[slot] = low[slot] = len(index)
-        stack.append(slot)
-        within.add(slot)
-        work.append((slot, iter(after.get(slot, ()))))
-
-    enter(0)
-    while work:
-        slot, rest = work[-1]
-        for target in rest:
-            if target not in index:
-                enter(target)
-                break
-            if target in within:
-                low[slot] = min(low[slot], index[target])
-        else:
-            work.pop()
-            if work:
-                low[work[-1][0]] = min(low[work[-1][0]], low[slot])
-            if low[slot] == index[slot]:
-                members: list[int] = []
-                while not members or members[-1] != slot:
-                    members.append(stack.pop())
-                within.difference_update(members)
-                part |= dict.fromkeys(members, min(members))
-    return part
-
-
-def _order(after: Mapping[int, Sequence[int]], part: Mapping[int, int]) -> list[int]:
-    """The parts, each behind all that lead to it."""
-    to: dict[int, set[int]] = {p: set() for p in part.values()}
-    for slot, targets in after.items():
-        if slot in part:
-            to[part[slot]] |= {part[t] for t in targets if t in part and part[t] != part[slot]}
-    waiting = dict.fromkeys(to, 0)
-    for onward in to.values():
-        for target in onward:
-            waiting[target] += 1
-    ready, order = [part[0]], []
-    while ready:
-        one = ready.pop()
-        order.append(one)
-        for target in sorted(to[one]):
-            waiting[target] -= 1
-            if not waiting[target]:
-                ready.append(target)
-    return order

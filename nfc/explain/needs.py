@@ -10,6 +10,7 @@ from nfc.bpf.isa import decode
 from nfc.bpf.maptypes import MAP_TYPES
 from nfc.bpf.object import Object, Program
 from nfc.bpf.version import KernelVersion
+from nfc.explain.flow import Lines, after, parts
 
 
 @dataclass(frozen=True)
@@ -36,33 +37,20 @@ def needs(obj: Object, program: Program, hook: str) -> tuple[Need, ...]:
     need(BOUNDED_LOOPS_SINCE, "the oldest that nfc compiles for")
     need(HOOKS[hook].since, f"programs at {hook}")
     lines = Lines(program)
-    for slot, insn in decode(program.code):
+    code = list(decode(program.code))
+    part = parts({slot: tuple(after(slot, insn)) for slot, insn in code})
+    for slot, insn in code:
         if insn.calls_helper and insn.imm in HELPERS:
             helper = HELPERS[insn.imm]
             need(helper.since_at(hook) or helper.since, helper.name, lines.at(slot))
         extension = insn.extension
         if extension:
             need(ISA_SINCE[extension], f"instruction set {extension}", lines.at(slot))
-        if insn.jump is not None and insn.jump < 0:
+        # Code may be placed so that a jump leads back to what does not come here again: no loop.
+        back = None if insn.jump is None or insn.jump >= 0 else slot + 1 + insn.jump
+        if back is not None and slot in part and part.get(back) == part[slot]:
             need(BOUNDED_LOOPS_SINCE, "loops", lines.at(slot))
     for one in obj.maps:
         if one.type in MAP_TYPES:
             need(MAP_TYPES[one.type].since, f"maps of type {MAP_TYPES[one.type].name}")
     return tuple(sorted(found.values(), key=lambda n: (n.since, n.what), reverse=True))
-
-
-class Lines:
-    """The source line of each instruction of a program."""
-
-    def __init__(self, program: Program) -> None:
-        """Read the program's line information, which is in order."""
-        self._starts = [(info.offset // 8, info.line) for info in program.line_info]
-
-    def at(self, slot: int) -> int:
-        """The line of the instruction at a slot; 0 where the object does not say."""
-        line = 0
-        for start, number in self._starts:
-            if start > slot:
-                break
-            line = number
-        return line

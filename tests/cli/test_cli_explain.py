@@ -55,6 +55,35 @@ def test_shares_of_a_capture(nfc: Nfc) -> None:
     assert function["packets"] == sum(rule["packets"] for rule in function["rules"]) > 0
 
 
+def test_params_and_tables_of_a_capture(nfc: Nfc, tmp_path: Path) -> None:
+    """What a capture comes to with them is what `nfc run` says."""
+    source = tmp_path / "f.nf"
+    source.write_text(
+        "param most: u8 = 0\n"
+        "table friends: prefix[9] { source: ipv6 } to { mark: u32 }\n"
+        "transit f at in {\n"
+        "    when friends has [ip.src] as f and f.mark == 7 { drop }\n"
+        "    when ip.hop_limit > most { drop }\n"
+        "    otherwise forward\n}\n"
+    )
+    table = tmp_path / "friends.json"
+    entry = {"key": {"source": "fd00:1::/32"}, "value": {"mark": 7}}
+    table.write_text(json.dumps({"table": "friends", "entries": [entry]}))
+
+    def taken(*words: object) -> list[int]:
+        code, out, _ = nfc("explain", source, "--pcap", CAPTURE, *words, "--json")
+        assert code == 0
+        return [rule["packets"] for rule in json.loads(out)["functions"][0]["rules"]]
+
+    assert taken() == [0, 1000, 0]
+    assert taken("--param", "most=255") == [0, 0, 1000]
+    assert taken("--table", table) == [1000, 0, 0]
+    code, _, err = nfc("explain", source, "--pcap", CAPTURE, "--param", "least=1")
+    assert code == 2 and "most" in err
+    code, _, err = nfc("explain", source, "--param", "most=1")
+    assert code == 2 and "--pcap" in err
+
+
 def test_what_cannot_be(nfc: Nfc, tmp_path: Path) -> None:
     code, out, err = nfc("explain", DELAY, "--svg", tmp_path / "x.svg")
     assert (code, out) == (2, "") and "say which with --function" in err

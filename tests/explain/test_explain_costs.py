@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nfc.bpf.isa import decode
 from nfc.bpf.link import link
 from nfc.bpf.object import Program
 from nfc.bpf.reader import read_object
@@ -127,3 +128,13 @@ def test_the_oldest_kernel_is_one_whose_check_takes_it() -> None:
         for compiled in compilation.functions:
             found = explain(compilation, compiled)
             assert found.checked.ok and found.checked.kernel == str(found.oldest)
+
+
+@pytest.mark.parametrize(("name", "loops"), [("delay", False), ("tag", True)])
+def test_a_jump_back_is_no_loop_by_itself(name: str, loops: bool) -> None:
+    """LLVM puts what two ways share behind one of them; the other jumps back to it."""
+    compilation = compile_file(data_dir("stdlib") / f"{name}.nf")
+    compiled = compilation.functions[0]
+    program = linked(compilation, compiled)
+    assert min(i.jump or 0 for _, i in decode(program.code)) < 0
+    assert ("loops" in [need.what for need in explain(compilation, compiled).needs]) == loops
