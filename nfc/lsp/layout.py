@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from lsprotocol import types as lsp
 
 from nfc.errors import NfcError
 from nfc.lsp.document import Document
-from nfc.syntax.format import Tokens, format_source, read
+from nfc.syntax.format import format_source
 from nfc.syntax.source import Source
 
 
 def formatted(document: Document) -> str | None:
     """The text in its layout; None if it has errors, as `nfc fmt` then leaves it alone."""
+    if any(part.parsed is None for _, part in document.parts):
+        return None
+    tokens = [(start + (t.start_pos or 0), t) for start, p in document.parts for t in p.tokens]
     try:
-        return format_source(Source(document.path.name, document.text.text), _reader(document))
+        return format_source(Source(document.path.name, document.text.text), tokens)
     except (NfcError, UnicodeEncodeError):  # half a surrogate pair is no text
         return None
-
-
-def _reader(document: Document) -> Callable[[Source], Tokens]:
-    """Reads a text by the parts that the document has already."""
-
-    def reader(source: Source) -> Tokens:
-        text = Document.of(document.path, source.text, "utf-32", None, document)
-        if any(part.parsed is None for _, part in text.parts):
-            return read(source)  # which raises what is wrong
-        return [(s + (t.start_pos or 0), t) for s, part in text.parts for t in part.tokens]
-
-    return reader
 
 
 def format_edits(document: Document) -> list[lsp.TextEdit]:

@@ -7,7 +7,7 @@ its last list, into the operands in its last parentheses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from lark import Token
@@ -16,7 +16,8 @@ from nfc.errors import NfcError
 from nfc.syntax import pieces
 from nfc.syntax.align import WIDTH, Row, arrange
 from nfc.syntax.diagnostics import Diagnostics
-from nfc.syntax.parser import lex, parse_tokens
+from nfc.syntax.language import words
+from nfc.syntax.parser import lex, parse, parse_tokens, parts
 from nfc.syntax.pieces import HEADS, Atom, Entry, Group, Kind, Node, is_comment, is_word
 from nfc.syntax.source import MAX_SOURCE_BYTES, Source
 
@@ -49,28 +50,59 @@ def read(source: Source) -> Tokens:
     return [(token.start_pos or 0, token) for token in tokens]
 
 
-def format_source(source: Source, reader: Callable[[Source], Tokens] = read) -> str:
+def format_source(source: Source, tokens: Tokens | None = None) -> str:
     """The text of a file in its canonical layout; formatting that again changes nothing.
 
     Only spaces, line ends and the commas behind last parts change, and comments within a line
-    move above it. Raises SourceErrors when the text does not parse, as `reader` does.
+    move above it. `tokens` are those of the text, where it is known that it parses. Raises
+    SourceErrors when it does not.
     """
-    before = pieces.atoms(source, reader(source))
-    lines = _rows(pieces.items(pieces.nest(before)), 0, top=True)
+    stream = pieces.atoms(source, read(source) if tokens is None else tokens)
+    lines = _rows(pieces.items(pieces.nest(stream)), 0, top=True)
     text = "".join(f"{line}\n" for line in lines)
     if len(text.encode()) > MAX_SOURCE_BYTES:
         raise NfcError(f"{source.name} formatted would be larger than {MAX_SOURCE_BYTES} bytes")
-    after = Source(source.name, text)
-    if _meaning(pieces.atoms(after, reader(after))) != _meaning(before):
+    if not _same(source.text, text):
         raise NfcError(f"{source.name} formatted would mean something else, a mistake of nfc's")
     return text
 
 
-def _meaning(stream: Sequence[Atom]) -> tuple[list[str], list[str]]:
-    """The tokens without the commas that may be left out; the comments, in any order."""
-    tokens = [a.text for a in stream if not a.is_comment]
-    kept = [t for t, f in pairwise([*tokens, ""]) if t != "," or f not in ("]", "}")]
-    return kept, sorted(a.text for a in stream if a.is_comment)
+def _same(before: str, after: str) -> bool:
+    """Whether a text that parses means the same as another one, and has the same comments.
+
+    Where the tokens of an item are the same it is the same item, whatever stands between them. So
+    only what has got other commas is parsed, and all of it where items are cut elsewhere.
+    """
+    old, new = (
+        [text[a:b] for a, b in pairwise([*parts(text), len(text)])] for text in (before, after)
+    )
+    if _comments(before) != _comments(after):
+        return False
+    changed = [(was, now) for was, now in zip(old, new, strict=False) if was != now]
+    if len(old) != len(new) or any(_meaning(was) != _meaning(now) for was, now in changed):
+        return _meaning(before) == _meaning(after) and _parses(after)
+    return all(_tokens_of(was) == _tokens_of(now) or _parses(now) for was, now in changed)
+
+
+def _parses(text: str) -> bool:
+    diagnostics = Diagnostics()
+    parse(Source("", text), diagnostics)
+    return not diagnostics.has_errors
+
+
+def _comments(text: str) -> list[str]:
+    """The comments of a text, in any order; no other token has that character in it."""
+    return sorted(found.rstrip() for found in pieces.COMMENT.findall(text))
+
+
+def _tokens_of(text: str) -> list[str]:
+    return [word for word in words(text) if word[0] != "#"]
+
+
+def _meaning(text: str) -> list[str]:
+    """Tokens without the commas that may be left out."""
+    tokens = _tokens_of(text)
+    return [t for t, after in pairwise([*tokens, ""]) if t != "," or after not in ("]", "}")]
 
 
 # ---- one line -------------------------------------------------------------------------------

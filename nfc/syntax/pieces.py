@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 from lark import Token
 
@@ -21,11 +22,10 @@ HEADS = {"when", "otherwise"}  # what follows their condition is a body: in brac
 OPEN_LISTS = {"with"}  # a list without brackets follows, up to the statement's end
 JOINTS = {"and", "or"}  # a comment may stand at the end of the line before one
 _CLOSES = {"{": "}", "(": ")", "[": "]"}
-_COMMENT = re.compile(r"#[^\n]*")
+COMMENT = re.compile(r"#[^\n]*")
 
 
-@dataclass(frozen=True)
-class Atom:
+class Atom(NamedTuple):
     """A token or a comment; `newlines` counts the line ends between it and the atom before."""
 
     text: str
@@ -93,23 +93,24 @@ def is_word(node: Node, words: Iterable[str]) -> bool:
 def atoms(source: Source, tokens: Iterable[tuple[int, Token]]) -> list[Atom]:
     """The tokens and comments of a text that parses, given its tokens and where each begins."""
     out: list[Atom] = []
-    place, newlines, dot = 0, 0, False
-
-    def pass_over(end: int) -> None:
-        """Note the comments and line ends up to the next token."""
-        nonlocal place, newlines
-        for found in _COMMENT.finditer(source.text, place, end):
-            newlines += source.text.count("\n", place, found.start())
-            out.append(Atom(found[0].rstrip(), "COMMENT", newlines))
-            place, newlines = found.end(), 0
-        newlines += source.text.count("\n", place, end)
-
+    text, place, dot = source.text, 0, False
     for start, token in tokens:
-        pass_over(start)
-        out.append(Atom(str(token), token.type, newlines, dot or token.type == "NAME"))
-        place, newlines, dot = start + len(token), 0, token.value == "."
-    pass_over(len(source.text))
+        newlines = text.count("\n", place, start)
+        if text.find("#", place, start) >= 0:
+            newlines = _comments(text, place, start, out)
+        word, kind = token.value, token.type
+        out.append(Atom(word, kind, newlines, dot or kind == "NAME"))
+        place, dot = start + len(word), word == "."
+    _comments(text, place, len(text), out)
     return out
+
+
+def _comments(text: str, place: int, end: int, out: list[Atom]) -> int:
+    """Note the comments between two places; the line ends behind the last one."""
+    for found in COMMENT.finditer(text, place, end):
+        out.append(Atom(found[0].rstrip(), "COMMENT", text.count("\n", place, found.start())))
+        place = found.end()
+    return text.count("\n", place, end)
 
 
 def nest(stream: Iterable[Atom]) -> tuple[Node, ...]:
@@ -174,8 +175,9 @@ def _may_be_body(group: Group) -> bool:
 
 
 def _new_statement(unit: list[Node], node: Node) -> bool:
-    waits = is_word(unit[0], HEADS) and body_at(unit) is None
-    return is_word(node, STATEMENT_STARTS) and not waits
+    if not is_word(node, STATEMENT_STARTS):
+        return False
+    return not is_word(unit[0], HEADS) or body_at(unit) is not None
 
 
 def _entries(

@@ -16,7 +16,7 @@ from nfc.errors import NfcError
 from nfc.resources import data_dir
 from nfc.syntax.diagnostics import Diagnostics, SourceErrors
 from nfc.syntax.format import format_source
-from nfc.syntax.language import lark
+from nfc.syntax.language import lark, words
 from nfc.syntax.parser import parse
 from nfc.syntax.source import MAX_SOURCE_BYTES, Source, Span
 
@@ -140,6 +140,17 @@ def layouts(draw: st.DrawFn) -> str:
         token + (gap + " " if gap.endswith("\n") else gap)
         for token, gap in zip(found, gaps[1:], strict=True)
     )
+
+
+@given(st.one_of(layouts(), st.text("aZ_09:./xbf \n#<&=!*{'\"é", max_size=40)))
+def test_words_are_the_tokens_that_the_grammar_finds(text: str) -> None:
+    assert [w for w in words(text) if w[0] != "#"] == [str(t) for t in lark().lex(text)]
+    assert [w.rstrip() for w in words(text) if w[0] == "#"] == re.findall(r"#[^\n]*(?<!\s)", text)
+
+
+def test_words_of_every_kind_of_token() -> None:
+    text = "fd00::/16 ::1 10.0.0.1/8 1.2.3.4 10ms 0x1f 0b1 << == % - at endpoints { é 5sx"
+    assert words(text) == [str(t) for t in lark().lex(text)]
 
 
 @given(layouts())
