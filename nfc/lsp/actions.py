@@ -183,12 +183,14 @@ def _use(problem: _Problem, found: _Found) -> Iterator[Fix]:
     for start, item in problem.document.items():
         if item.keyword == "use":
             place = problem.document.text.text.find("\n", start + item.end) + 1
-    for name in modules.known(here):
-        path = modules.find(here, name)
+    workspace = problem.workspace
+    beside = [path.stem for path in workspace.open if path.parent == here.parent]
+    for name in dict.fromkeys([*beside, *modules.known(here)]):
+        path = modules.find(here, name, workspace.there)
         if path is None or path == here:
             continue
         try:
-            document = problem.workspace.get(path)
+            document = workspace.get(path)
         except NfcError:
             continue
         if any(i.keyword == "tlv" and i.name == problem.text for _, i in document.items()):

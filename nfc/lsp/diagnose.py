@@ -85,7 +85,7 @@ def diagnosing(
     declared, functions, broken = _parsed(document, source, diagnostics)
     yield
     file = tree.File(Span(source, 0, len(source.text)), declared, broken)
-    scope = scope_of(file, document.path, diagnostics, opener)
+    scope = scope_of(file, document.path, diagnostics, opener, workspace.there)
     given = (target.name, scope.incomplete, *(used.declarations for _, used in sources))
     known = set[tuple[Part, int]]()
     declared_names = frozenset[str]().union(*(used.declared_names for _, used in sources))

@@ -9,12 +9,14 @@ from lsprotocol import types as lsp
 from nfc.compiler import value_text
 from nfc.lsp import words
 from nfc.lsp.document import Document
+from nfc.lsp.expressions import value_at
 from nfc.lsp.mentions import Item
 from nfc.lsp.program import Declaration, Program, Symbol
 from nfc.lsp.saved import Saved
 from nfc.sema import typed, types
 from nfc.sema.headers import HEADERS, META, META_NAME, SEGMENT_LIST
 from nfc.sema.hooks import HOOKS, VERDICTS
+from nfc.syntax.source import Span
 
 MAX_SHOWN = 24  # lines of a declaration
 
@@ -34,10 +36,13 @@ def hover(
         range_ = document.text.range(start + mention.start, start + mention.end)
         return _hover(text, range_) if text else None
     token = document.token_at(offset)
+    value = None if token is None else value_at(program, document, offset)
     if token is not None and str(token[1]) in words.KEYWORDS:
         start, word = token
         begin = start + (word.start_pos or 0)
         text = words.KEYWORDS[str(word)]
+        if value is not None:
+            text = f"{_value(*value)}\n\n---\n\n{text}"
         found_item = document.item_at(begin)
         if saved is not None and found_item and (word.start_pos or 0) in found_item[1].rules:
             within = found_item[1]
@@ -45,7 +50,22 @@ def hover(
             rule = saved.of_rule(within.name, _text(document, start, within), number)
             text = f"{rule}\n\n---\n\n{text}" if rule else text
         return _hover(text, document.text.range(begin, begin + len(word)))
+    if value is not None:
+        return _hover(_value(*value), document.text.range(value[0].start, value[0].end))
     return None
+
+
+def _value(span: Span, value: typed.Expr) -> str:
+    """An expression with its type, and what it is where that is known."""
+    text = " ".join(span.source.text[span.start : span.end].split())
+    if isinstance(value, typed.Const) and isinstance(value.type, types.Int) and value.exact:
+        known = "A known number, which takes the type that its place asks for"
+        bits = value.value.bit_length()
+        return f"{_code(f'{text} = {value.value}')}\n\n{known}: at least {bits} bits."
+    shown = f"{_code(f'{text}: {value.type}')}\n\n{_of_type(value.type)}"
+    if isinstance(value, typed.Const) and not isinstance(value.type, types.Enum):
+        shown += f" Value: {value_text(value.type, value.value)}."
+    return shown
 
 
 def _text(document: Document, start: int, item: Item) -> str:

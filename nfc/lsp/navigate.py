@@ -23,7 +23,7 @@ def definition(
     places = []
     for symbol in symbols_at(program, document, offset):
         if symbol.kind == "module":
-            path = modules.find(document.path, symbol.name)
+            path = modules.find(document.path, symbol.name, workspace.there)
             if path is not None:
                 places.append(Place(workspace.get(path), 0, 0))
         else:

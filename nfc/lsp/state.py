@@ -99,7 +99,14 @@ class State:
     def close(self, uri: str) -> None:
         """Forget an open document; the file on the disk counts again."""
         path = path_of(uri)
+        users = [
+            other
+            for other, document in self.workspace.open.items()
+            if other != path and any(d.path == path for d in self.workspace.used(document))
+        ]
         self.workspace.close(path)
+        for other in users:
+            self._later(other)
         session = self.sessions.pop(path, None)
         if session is None:
             return

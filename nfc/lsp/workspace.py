@@ -54,6 +54,10 @@ class Workspace:
         self._read[path] = stamp, document
         return document
 
+    def there(self, path: Path) -> bool:
+        """Whether there is a file: one that is open need not be on the disk yet."""
+        return path in self.open or path.is_file()
+
     def used(self, document: Document) -> list[Document]:
         """The document, and all that it uses directly or not, each once, as far as they are
         there."""
@@ -62,7 +66,9 @@ class Workspace:
         while waiting:
             asker = waiting.pop(0)
             for _, item in asker.items():
-                path = modules.find(asker.path, item.name) if item.keyword == "use" else None
+                if item.keyword != "use":
+                    continue
+                path = modules.find(asker.path, item.name, self.there)
                 if path is None or path in found or len(found) > modules.MAX_MODULES:
                     continue
                 try:

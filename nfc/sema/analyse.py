@@ -46,11 +46,15 @@ def analyse_tree(
 
 
 def scope_of(
-    file: tree.File, path: Path, diagnostics: Diagnostics, opener: modules.Opener = modules.read
+    file: tree.File,
+    path: Path,
+    diagnostics: Diagnostics,
+    opener: modules.Opener = modules.read,
+    there: modules.There = Path.is_file,
 ) -> Scope:
     """What a file and those that it uses declare, except for functions."""
     before = len(diagnostics.items)
-    used = modules.load(path, file, diagnostics, opener)
+    used = modules.load(path, file, diagnostics, opener, there)
     scope = declare([file, *used], diagnostics, incomplete=len(diagnostics.items) > before)
     check_definitions(scope)
     return scope

@@ -98,17 +98,22 @@ def check_definitions(scope: Scope) -> None:
     """Check every definition by itself, with unknown values for its arguments: so that mistakes
     show in those that nothing uses yet."""
     for definition in scope.definitions.values():
-        local: dict[str, typed.Expr] = {}
-        for argument in definition.arguments:
-            type_ = scope.type_of(argument.type)
-            if type_ is not None:
-                unknown = typed.Param(argument.span, argument.name.text, type_, 0, 0)
-                local[argument.name.text] = typed.ParamRead(argument.span, type_, unknown)
-        wanted = scope.type_of(definition.type)
-        if wanted is not None and len(local) == len(definition.arguments):
-            name = definition.name.text
-            checker = Checker(scope, HOOKS["endpoint"], local=local, within=(name,))
-            checker.definition(definition.value, wanted, draws=True)
+        check_definition(definition, scope)
+
+
+def check_definition(definition: tree.Define, scope: Scope) -> None:
+    """Check one definition by itself."""
+    local: dict[str, typed.Expr] = {}
+    for argument in definition.arguments:
+        type_ = scope.type_of(argument.type)
+        if type_ is not None:
+            unknown = typed.Param(argument.span, argument.name.text, type_, 0, 0)
+            local[argument.name.text] = typed.ParamRead(argument.span, type_, unknown)
+    wanted = scope.type_of(definition.type)
+    if wanted is not None and len(local) == len(definition.arguments):
+        name = definition.name.text
+        checker = Checker(scope, HOOKS["endpoint"], local=local, within=(name,))
+        checker.definition(definition.value, wanted, draws=True)
 
 
 def _enum(item: tree.Enum, scope: Scope) -> None:

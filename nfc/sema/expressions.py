@@ -51,13 +51,16 @@ class Checker:
     def check(self, expr: tree.Expr, wanted: types.Type) -> typed.Expr | None:
         """The expression as a value of type `wanted`, or None after an error."""
         value = self.infer(expr, wanted)
-        return None if value is None else self._convert(value, wanted)
+        return None if value is None else self._noted(expr, self._convert(value, wanted))
 
     def condition(
         self, expr: tree.Expr, *, binds: bool = True, draws: bool = True
     ) -> typed.Expr | None:
         """A guard: `has … as` may bind where every conjunct must hold (`binds`); sample() and
         every() may stand where it is clear how often they are asked (`draws`)."""
+        return self._noted(expr, self._condition(expr, binds=binds, draws=draws))
+
+    def _condition(self, expr: tree.Expr, *, binds: bool, draws: bool) -> typed.Expr | None:
         match expr:
             case tree.Logic(span, op, left, right):
                 keep = binds and op == "and"
@@ -105,6 +108,15 @@ class Checker:
 
     def infer(self, expr: tree.Expr, wanted: types.Type | None) -> typed.Expr | None:
         """The expression's value; `wanted` guides literals and enum members only."""
+        return self._noted(expr, self._infer(expr, wanted))
+
+    def _noted(self, expr: tree.Expr, value: typed.Expr | None) -> typed.Expr | None:
+        """The value, of which an editor may want to know where it was written."""
+        if value is not None and self.scope.values is not None:
+            self.scope.values.append((expr.span, value))
+        return value
+
+    def _infer(self, expr: tree.Expr, wanted: types.Type | None) -> typed.Expr | None:
         match expr:
             case tree.Integer(span, value):
                 return self._integer(span, value, wanted)

@@ -16,6 +16,7 @@ MAX_MODULES = 64
 
 
 Opener = Callable[[Path, str, Diagnostics], tree.File]  # a path, its name in messages
+There = Callable[[Path], bool]  # whether there is such a file
 
 
 def read(path: Path, name: str, diagnostics: Diagnostics) -> tree.File:
@@ -24,18 +25,22 @@ def read(path: Path, name: str, diagnostics: Diagnostics) -> tree.File:
 
 
 def load(
-    path: Path, file: tree.File, diagnostics: Diagnostics, opener: Opener = read
+    path: Path,
+    file: tree.File,
+    diagnostics: Diagnostics,
+    opener: Opener = read,
+    there: There = Path.is_file,
 ) -> list[tree.File]:
     """All files that `file` (read from `path`) uses, directly or not, each once.
 
-    Files that use each other are fine: declarations do not run. `opener` reads one.
+    Files that use each other are fine: declarations do not run. `opener` reads one that is `there`.
     """
     loaded: dict[Path, tree.File] = {path.resolve(): file}
     waiting = [(path, file)]
     while waiting:
         asker, current = waiting.pop(0)
         for use in [i for i in current.items if isinstance(i, tree.Use)]:
-            found = find(asker, use.module.text)
+            found = find(asker, use.module.text, there)
             if found is None:
                 _missing(asker, use, diagnostics)
                 continue
@@ -60,10 +65,10 @@ def folders(asker: Path) -> tuple[Path, Path]:
     return asker.parent, data_dir("stdlib")
 
 
-def find(asker: Path, name: str) -> Path | None:
+def find(asker: Path, name: str, there: There = Path.is_file) -> Path | None:
     """The file that `use name` means in the file `asker`."""
     candidates = [folder / f"{name}.nf" for folder in folders(asker)]
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if there(path)), None)
 
 
 def known(asker: Path) -> list[str]:

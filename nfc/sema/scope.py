@@ -31,6 +31,8 @@ class Scope:
     params_size: int = 0
     broken: set[str] = field(default_factory=set)  # declared, but with errors
     incomplete: bool = False  # a used file is missing: any name might have been in it
+    # What expressions are, in the order in which that was found out; None: nobody asks.
+    values: list[tuple[Span, typed.Expr]] | None = None
     _places: dict[str, Span] = field(default_factory=dict)
     _kinds: dict[str, str] = field(default_factory=dict)
 

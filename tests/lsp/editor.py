@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,6 +92,12 @@ class Editor:
     def diagnostics(self, name: str) -> list[lsp.Diagnostic]:
         """What is shown of a file once the server has looked at its latest version."""
         return self.run(self._diagnostics(self.uri(name), self.version))
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds of what was published."""
+        while not holds():
+            self.news.clear()
+            await self.news.wait()
 
     async def _diagnostics(self, uri: str, version: int) -> list[lsp.Diagnostic]:
         while True:

@@ -156,6 +156,47 @@ def test_hover(mark: str, shown: list[str]) -> None:
         assert text in found.contents.value
 
 
+VALUES = """use dm
+param limit: duration = 5ms
+define half(x: u16): u16 = x / 2
+endpoint f {
+    when srh has DM as dm and now() - dm.sent > limit * 2 and half(srh.tag) < 40 { drop }
+    when srh.tag == nowhere { drop }
+    otherwise {
+        set srh.tag = srh.tag & 0xff + 1
+        forward
+    }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("mark", "shown"),
+    [
+        ("- dm.sent", ["now() - dm.sent: duration", "A length of time in nanoseconds"]),
+        ("> limit", ["now() - dm.sent > limit * 2: bool"]),
+        ("* 2", ["limit * 2: duration"]),
+        ("limit * 2", ["param limit: duration", "A length of time in nanoseconds"]),
+        ("and half", ["half(srh.tag) < 40: bool", "Both conditions hold"]),
+        ("40 {", ["40 = 40", "at least 6 bits"]),
+        ("& 0xff", ["srh.tag & 0xff + 1: u9"]),
+        ("0xff", ["0xff = 255", "at least 8 bits"]),
+        ("/ 2", ["x / 2: u16"]),
+        ("5ms", ["5ms: duration"]),
+    ],
+)
+def test_hover_over_any_expression(mark: str, shown: list[str]) -> None:
+    found = hover(*At(VALUES.replace(mark, HERE + mark, 1)).all)
+    assert found is not None and isinstance(found.contents, lsp.MarkupContent)
+    for text in shown:
+        assert text in found.contents.value
+
+
+def test_hover_over_what_is_no_expression_or_wrong() -> None:
+    assert hover(*At(VALUES.replace("== nowhere", f"{HERE}== nowhere")).all) is None
+    assert hover(*At(VALUES.replace("{ drop }", f"{HERE}{{ drop }}", 1)).all) is None
+
+
 def test_every_word_of_the_grammar_is_told_of() -> None:
     patterns = [t.pattern for t in lark().terminals if t.pattern.type == "str"]
     assert {p.value for p in patterns if p.value.isalpha()} == set(words.KEYWORDS)

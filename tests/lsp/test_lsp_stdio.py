@@ -96,6 +96,28 @@ def test_formatting(editor: Editor) -> None:
     assert after == DELAY
 
 
+def test_a_file_that_is_not_saved_yet_counts(editor: Editor) -> None:
+    editor.open(
+        "user.nf", "use fresh\nendpoint f { when srh has NEW { drop } otherwise forward }\n"
+    )
+    (missing,) = editor.diagnostics("user.nf")
+    assert "there is no fresh.nf" in missing.message
+    shown = len(editor.published[editor.uri("user.nf")])
+
+    def again() -> list[lsp.Diagnostic]:
+        nonlocal shown
+        editor.run(editor.until(lambda: len(editor.published[editor.uri("user.nf")]) > shown))
+        shown = len(editor.published[editor.uri("user.nf")])
+        return list(editor.published[editor.uri("user.nf")][-1].diagnostics)
+
+    editor.open("fresh.nf", "tlv NEW = 200 { value: u16 }\n")
+    assert again() == []
+    editor.client.text_document_did_close(
+        lsp.DidCloseTextDocumentParams(editor.identifier("fresh.nf"))
+    )
+    assert "there is no fresh.nf" in again()[0].message
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
 def test_columns_count_what_was_agreed_on(encoding: str, tmp_path: Path) -> None:
     text = "endpoint f {\n    otherwise forward # 𝔸é\n    set srh.tag = 𝔹 }\n"
@@ -141,7 +163,7 @@ def test_what_is_too_large_is_refused_at_once(editor: Editor) -> None:
 
 def test_helix_is_told_of_the_same_command() -> None:
     page = (Path(__file__).parents[2] / "docs" / "editors.md").read_text()
-    settings = tomllib.loads(page.partition("```toml\n")[2].partition("```")[0])
+    settings = tomllib.loads(page.partition("```toml")[2].partition("\n")[2].partition("```")[0])
     server = settings["language-server"]["nfc"]
     assert [server["command"], *server["args"]] == ["nfc", "lsp"]
     (language,) = settings["language"]
