@@ -77,8 +77,8 @@ class Session(Protocol):
     def draws(self, values: Sequence[int]) -> None:
         """Make the next random numbers, of 32 bits, these."""
 
-    def fail(self, helper: str, error: int) -> None:
-        """Let a helper fail with that errno from here on."""
+    def fail(self, helper: str, error: int | None) -> None:
+        """Let a helper fail from here on, with that errno; None: the one that the kernel gives."""
 
     def send(self, packet: bytes, meta: Mapping[str, int]) -> Seen:
         """Send a packet to the function."""

@@ -254,7 +254,7 @@ class RealSession:
         """The kernel draws its own."""
         raise UnableError("the kernel's random numbers are its own")
 
-    def fail(self, helper: str, error: int) -> None:
+    def fail(self, helper: str, error: int | None) -> None:
         """Helpers fail when they fail."""
         raise UnableError("a helper of the kernel does not fail on demand")
 

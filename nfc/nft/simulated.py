@@ -94,7 +94,7 @@ class SimulatedSession:
         """Make the next random numbers these."""
         self._simulator.draws.extend(values)
 
-    def fail(self, helper: str, error: int) -> None:
+    def fail(self, helper: str, error: int | None) -> None:
         """Let a helper fail."""
         self._simulator.fail(helper, error)
 

@@ -23,6 +23,7 @@ from nfc.sema import typed, types
 from nfc.sema.types import Int
 from nfc.syntax.diagnostics import Diagnostics, nearest
 from nfc.syntax.source import Span
+from nfc.vm.helpers.failures import can_fail
 
 EPOCH = 1_700_000_000 * 1_000_000_000  # TAI: what the simulator's clock shows at first
 _AFTER_FORWARDING = ("out", "xmit")  # hooks that see the hop limit that leaves
@@ -194,12 +195,17 @@ class Walk:
 
     def _fail(self, statement: tree.Fail) -> None:
         name = statement.helper.text
-        if (BY_NAME.get(name) or BY_NAME.get(f"bpf_{name}")) is None:
+        helper = BY_NAME.get(name) or BY_NAME.get(f"bpf_{name}")
+        if helper is None:
             known = [n.removeprefix("bpf_") for n in BY_NAME]
             hint = nearest(name, [*known, *BY_NAME])
             self.values.error(statement.helper.span, f"no helper is called '{name}'", hint)
             return
-        number = errno.EINVAL
+        number = None
+        if statement.error is None and not can_fail(helper.number):
+            said = f"{helper.name} does not fail in any kernel"
+            self.values.error(statement.helper.span, said, "with an error it does, all the same")
+            return
         if statement.error is not None:
             code = getattr(errno, statement.error.text, None)
             if not isinstance(code, int):

@@ -146,6 +146,7 @@ class Batch:
                               self.kind.hash)  # fmt: skip
         self.template[:] = machine.context.raw
         machine.cpu, machine.arrival_mark = self.kind.cpu, self.kind.mark
+        machine.arrival_hash = self.kind.hash
         machine.records, machine.stamps, machine.blocks = [], [], []
         slow: dict[int, Outcome] = {}
         self.jit.prepare()

@@ -10,7 +10,7 @@ import errno
 
 from llvmlite import ir
 
-from nfc.vm.context import HASH, LEN
+from nfc.vm.context import HASH, LEN, PROTOCOL
 from nfc.vm.emit import Code, State, V, Var, part
 from nfc.vm.helpers import seg6
 from nfc.vm.memory import (
@@ -26,6 +26,7 @@ from nfc.vm.memory import MAP as MAP_REGION
 from nfc.vm.native import ARRAY_KIND, MAX_ROUTES, RECORDS_SIZE, RING_KIND, MapEntry, RouteEntry
 from nfc.vm.packet import (
     AUTHENTICATION,
+    ETH_P_IPV6,
     FRAGMENT,
     HEADROOM,
     HOP_BY_HOP,
@@ -343,7 +344,10 @@ def _random(module: ir.Module) -> None:
 def _hash(module: ir.Module) -> None:
     k = Fast(module, 34)
     k.need_context()
-    k.give(k.load(k.s.get("context") + HASH, 4))
+    found = k.load(k.s.get("context") + HASH, 4)
+    with k.if_(found == 0, likely=False):
+        k.give_slow()
+    k.give(found)
 
 
 def _pull_data(module: ir.Module) -> None:
@@ -519,6 +523,7 @@ def _push_encap(module: ir.Module) -> None:
     odd = odd | (length_of(k.s) + size + IPV6_SIZE > MAX_LENGTH)
     # 73 is a helper of xmit, too, which takes other modes only.
     odd = odd | (k.s.get("encap_seg6") == 0) | (length_of(k.s) < 8)
+    odd = odd | (k.swapped(k.load(k.s.get("context") + PROTOCOL, 2), 2) != ETH_P_IPV6)
     with k.if_(odd, likely=False):
         k.give_slow()
     with k.if_(k.call("nfc_valid_srh", srh, size, 0) == 0):

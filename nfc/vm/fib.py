@@ -6,6 +6,7 @@ own = ["fd00:a::1"]             # the router's addresses: packets to them are no
 
 [routes.main]                   # by routing table: a name or a number
 "fd20::/16" = "h2"
+"10.20.0.0/16" = "h2"           # for what a program has put behind an IPv4 header (main only)
 [routes.100]
 "::/0" = "h3"
 
@@ -24,7 +25,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from ipaddress import IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from nfc.errors import UsageError
 from nfc.kernel.tables import table_id
@@ -49,6 +50,14 @@ class Route:
 
 
 @dataclass(frozen=True)
+class IPv4Route:
+    """The same of IPv4, in table main."""
+
+    prefix: IPv4Network
+    link: str
+
+
+@dataclass(frozen=True)
 class Fib:
     """Routes and what else the kernel looks at when it forwards.
 
@@ -64,6 +73,7 @@ class Fib:
     mtu: int = 1500
     rest: str = ""
     links: Mapping[str, int] = field(default_factory=dict)
+    ipv4: tuple[IPv4Route, ...] = ()
 
     @staticmethod
     def default() -> Fib:
@@ -123,6 +133,11 @@ class Fib:
         link = self._in(MAIN, address) or self.rest
         return (link, 0) if link else ("", -errno.ENETUNREACH)
 
+    def lookup_ipv4(self, destination: bytes) -> str:
+        """The link to an IPv4 destination; empty: there is no route."""
+        hits = [r for r in self.ipv4 if IPv4Address(destination) in r.prefix]
+        return max(hits, key=lambda r: r.prefix.prefixlen).link if hits else self.rest
+
     def _in(self, table: int, address: int) -> str:
         for mask, network, _, link in self._by_table.get(table, ()):
             if address & mask == network:
@@ -155,8 +170,9 @@ class _Reader:
             if key not in known:
                 raise self.fail(key, f"is not known; there are: {', '.join(known)}")
         found = Fib.default()
+        routes, ipv4 = self.routes(self.table(parsed, "routes"))
         return Fib(
-            self.routes(self.table(parsed, "routes")),
+            routes,
             self.own(parsed.get("own", [])),
             self.marks(self.table(parsed, "marks")),
             self.address("tunnel_source", parsed.get("tunnel_source", str(found.tunnel_source))),
@@ -166,6 +182,7 @@ class _Reader:
                 self.link(name, name): self.number(name, index, 1, (1 << 31) - 1)
                 for name, index in self.table(parsed, "links").items()
             },
+            ipv4,
         )
 
     def table(self, parsed: dict[str, object], key: str) -> dict[str, object]:
@@ -174,15 +191,22 @@ class _Reader:
             raise self.fail(key, f"is a table: [{key}]")
         return value
 
-    def routes(self, tables: dict[str, object]) -> tuple[Route, ...]:
+    def routes(self, tables: dict[str, object]) -> tuple[tuple[Route, ...], tuple[IPv4Route, ...]]:
         found: list[Route] = []
+        ipv4: list[IPv4Route] = []
         for name in tables:
             number = self.table_number(name, name)
-            for prefix, link in self.table(tables, name).items():
-                found.append(Route(number, self.prefix(prefix), self.link(prefix, link)))
-                if len(found) > MAX_ROUTES:
+            for prefix, value in self.table(tables, name).items():
+                network, link = self.prefix(prefix), self.link(prefix, value)
+                if isinstance(network, IPv6Network):
+                    found.append(Route(number, network, link))
+                elif number == MAIN:
+                    ipv4.append(IPv4Route(network, link))
+                else:
+                    raise self.fail(prefix, "IPv4 routes are those of table main")
+                if len(found) + len(ipv4) > MAX_ROUTES:
                     raise self.fail(name, f"there are more than {MAX_ROUTES} routes")
-        return tuple(found)
+        return tuple(found), tuple(ipv4)
 
     def marks(self, rules: dict[str, object]) -> tuple[tuple[int, int], ...]:
         found = []
@@ -214,11 +238,12 @@ class _Reader:
         except ValueError:
             raise self.fail(key, f"{value!r} is no IPv6 address") from None
 
-    def prefix(self, value: str) -> IPv6Network:
+    def prefix(self, value: str) -> IPv6Network | IPv4Network:
+        four = "." in value and ":" not in value
         try:
-            return IPv6Network(value)
+            return IPv4Network(value) if four else IPv6Network(value)
         except ValueError as error:
-            raise self.fail(value, f"is no IPv6 prefix: {error}") from None
+            raise self.fail(value, f"is no IPv{4 if four else 6} prefix: {error}") from None
 
     def link(self, key: str, value: object) -> str:
         if not isinstance(value, str) or not value or not value.isprintable():

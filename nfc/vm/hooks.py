@@ -11,8 +11,18 @@ from dataclasses import dataclass
 
 from nfc.vm.context import MARK
 from nfc.vm.helpers.seg6 import has_valid_srh, hmac_tlv, look_up, valid_srh
+from nfc.vm.helpers.writing import INGRESS_FAULT
 from nfc.vm.machine import Machine
-from nfc.vm.packet import ETH_P_IPV6, HOP_BY_HOP, IPV6_SIZE, MAX_LENGTH, ROUTING, find_header
+from nfc.vm.memory import FaultError
+from nfc.vm.packet import (
+    ETH_P_IP,
+    ETH_P_IPV6,
+    HOP_BY_HOP,
+    IPV6_SIZE,
+    MAX_LENGTH,
+    ROUTING,
+    find_header,
+)
 
 # uapi/linux/bpf.h, enum bpf_ret_code
 OK, DROP, REDIRECT, REROUTE = 0, 2, 7, 128
@@ -20,6 +30,7 @@ OK, DROP, REDIRECT, REROUTE = 0, 2, 7, 128
 _PAD1, _PADN, _ROUTER_ALERT, _CALIPSO, _IOAM, _JUMBO = 0, 1, 5, 7, 49, 194
 _MOST_OPTIONS, _MOST_PADDING = 8, 7
 _LOOPBACK = bytes(15) + b"\x01"
+DONT_FRAGMENT = 0x40
 AFTER_FORWARDING = frozenset({"out", "xmit"})  # hooks that see the hop limit that leaves
 
 
@@ -117,6 +128,8 @@ def before(machine: Machine, data: bytes) -> End | None:
     machine.skb.put(packet)
     machine.context.resized()
     machine.srh.there = False
+    if packet[6] == HOP_BY_HOP:  # ipv6_parse_hopopts
+        machine.transport += 8 + packet[41] * 8
     return None
 
 
@@ -165,6 +178,8 @@ def after(machine: Machine, returned: int) -> End:
             return End("again", "program returned BPF_REDIRECT without an action")
         return _forward(machine)
     if hook == "in":
+        if returned == REROUTE and machine.context.protocol == ETH_P_IP:
+            return _forward_ipv4(machine)
         if returned == REROUTE or not machine.routed:
             if returned != REROUTE:
                 # The route is the one that the function runs on, whatever the mark says now.
@@ -182,12 +197,16 @@ def _transmit(machine: Machine, returned: int) -> End:
     if machine.hook == "xmit" and returned == REDIRECT:
         if machine.redirect is None:
             return End("lost", "program returned BPF_REDIRECT without bpf_redirect")
+        if machine.redirect[1]:
+            raise FaultError(INGRESS_FAULT)
         if not machine.network:
             return End("lost", "redirected without a link-layer header")
         if machine.fib.links and machine.redirect[0] not in machine.fib.links.values():
             return End("lost", f"there is no interface {machine.redirect[0]}")
         return End("sent", "", machine.fib.link_of(machine.redirect[0]))
     if machine.hook == "xmit" and returned == REROUTE:
+        if machine.context.protocol == ETH_P_IP:
+            return _send_ipv4(machine)
         if look_up(machine, None, 0):
             return End("lost", "no route")
     elif machine.hook == "xmit" and machine.context.protocol != ETH_P_IPV6:
@@ -209,6 +228,31 @@ def _forward(machine: Machine) -> End:
         return End("lost", stopped)
     machine.skb.set(7, bytes([data[7] - 1]))
     return End("sent", "", machine.link)
+
+
+def _send_ipv4(machine: Machine) -> End:
+    """ip_route_output_key, ip_output."""
+    link = machine.fib.lookup_ipv4(machine.skb.read(16, 4))
+    if not link:
+        return End("lost", "no route")
+    if len(machine.skb) > machine.fib.mtu:
+        if not machine.skb.read(6, 1)[0] & DONT_FRAGMENT:
+            raise FaultError("makes an IPv4 packet that is sent in fragments")
+        return End("lost", f"longer than the MTU of {machine.fib.mtu}")
+    return End("sent", "", link)
+
+
+def _forward_ipv4(machine: Machine) -> End:
+    """ip_route_input, ip_forward: the source has to be a host's, and the TTL goes down."""
+    head = machine.skb.read(0, 20)
+    if head[12] in (0, 127) or head[12] >= 224:
+        return End("lost", "its source is no address of a host")
+    if head[8] <= 1:
+        return End("lost", "TTL")
+    total = int.from_bytes(head[10:12], "big") + 0x100  # ip_decrease_ttl
+    machine.skb.set(8, bytes([head[8] - 1, head[9]]))
+    machine.skb.set(10, ((total + (total >= 0xFFFF)) & 0xFFFF).to_bytes(2, "big"))
+    return _send_ipv4(machine)
 
 
 def _stopped(data: bytes, machine: Machine, length: int | None = None) -> str:

@@ -31,7 +31,7 @@ from nfc.vm.memory import (
     element_of,
     nothing,
 )
-from nfc.vm.packet import Skb
+from nfc.vm.packet import ETHERNET_SIZE, IPV6_SIZE, Skb
 
 BUDGET = 1 << 20  # instructions in loops; a verifier looks at a million altogether
 MASK64 = (1 << 64) - 1
@@ -77,7 +77,7 @@ class Machine:
     fib: Fib
     maps: dict[str, VmMap]
     cpus: int
-    failing: Mapping[int, int] = field(default_factory=dict)  # helper's number -> errno
+    failing: Mapping[int, int | None] = field(default_factory=dict)  # helper -> errno
     clock: Clock = field(default_factory=Clock)
     random: int = 1
     limit: int = BUDGET
@@ -115,7 +115,12 @@ class Machine:
         self.call: Callable[[int, tuple[int, ...]], int] | None = None  # a callback
         self.depth = 0
         self.arrival_mark = 0
+        self.arrival_hash = 0  # what the flow's hash is; 0: made of its addresses
         self.network = 0  # bytes of link-layer header that bpf_skb_change_head has put before IP
+        self.transport = 0  # where the kernel takes the transport header to be
+        self.framed = 0  # bytes from the link-layer header to the network header
+        self.encapsulated = False  # skb->encapsulation
+        self.summed: int | None = None  # skb->csum_level, where somebody says the sums are right
         self.draws: list[int] = []  # random numbers that come before the generator's
         self.drawn = 0  # how often a program asked for one
 
@@ -133,6 +138,10 @@ class Machine:
         self.tail_calls = 0
         self.redirect = None
         self.network = 0
+        self.transport = IPV6_SIZE
+        self.framed = ETHERNET_SIZE
+        self.encapsulated = False
+        self.summed = None
 
     def record(self, name: str, content: bytes) -> None:
         """Note what was sent to a ring or perf buffer."""

@@ -259,6 +259,8 @@ class ArrayMap(VmMap):
             raise MapError(errno.E2BIG)
         if flags & NOEXIST:
             raise MapError(errno.EEXIST)
+        if flags & LOCK:  # no map here has a spin lock
+            raise MapError(errno.EINVAL)
         return index
 
     def remove(self, key: bytes) -> None:
@@ -296,8 +298,7 @@ class HashMap(VmMap):
 
     def insert(self, key: bytes, flags: int) -> int:
         """The index of the key's entry; EEXIST, ENOENT, E2BIG as htab_map_update_elem."""
-        flags &= ~LOCK
-        if flags > EXIST:
+        if flags > EXIST:  # BPF_F_LOCK, too: no map here has a spin lock
             raise MapError(errno.EINVAL)
         index = self.find(key)
         if index is not None:
@@ -372,6 +373,8 @@ class TrieMap(VmMap):
         if index is not None:
             if flags == NOEXIST:
                 raise MapError(errno.EEXIST)
+            self._forget(prefix)
+            self.used[key] = prefix  # bits behind the prefix are the new key's
             return index
         if flags == EXIST:
             raise MapError(errno.ENOENT)
@@ -389,6 +392,9 @@ class TrieMap(VmMap):
         if index is None:
             raise MapError(errno.ENOENT)
         self.free.append(index)
+        self._forget(prefix)
+
+    def _forget(self, prefix: tuple[int, int]) -> None:
         self.used = {k: p for k, p in self.used.items() if p != prefix}
 
     def keys(self) -> Iterator[bytes]:
@@ -511,9 +517,18 @@ class RingMap(VmMap):
 
 
 class PerfMap(VmMap):
-    """perf_event_array: as if a reader sat at every CPU's buffer, and never fell behind."""
+    """perf_event_array: as if a reader sat at every CPU's buffer, and never fell behind.
+
+    A user who wants less puts `events` there: by index, the CPU whose buffer that is, or None for
+    an event that programs cannot write to.
+    """
 
     has_values = False
+
+    def __init__(self, definition: MapDef, number: int, region: int, cpus: int) -> None:
+        """A buffer for every CPU, at its number."""
+        super().__init__(definition, number, region, cpus)
+        self.events: dict[int, int | None] = {cpu: cpu for cpu in range(cpus)}
 
     def keys(self) -> Iterator[bytes]:
         """There are none."""

@@ -19,6 +19,7 @@ from nfc.kernel.maps import ARRAY, RDONLY_PROG
 from nfc.vm import hooks
 from nfc.vm.context import IFINDEX, MARK, PRIORITY
 from nfc.vm.fib import Fib
+from nfc.vm.helpers.failures import can_fail
 from nfc.vm.image import Image, make_image
 from nfc.vm.interpreter import Interpreter, Step
 from nfc.vm.machine import BUDGET, Machine, TailCallError
@@ -102,7 +103,7 @@ class Simulator:
         fib: Fib | None = None,
         engine: str = "jit",
         seed: int = 0,
-        failing: Mapping[str, int] | None = None,
+        failing: Mapping[str, int | None] | None = None,
         shared: Simulator | Mapping[str, VmMap] | None = None,
         cpus: int = CPUS,
         drain: bool = True,
@@ -110,7 +111,8 @@ class Simulator:
     ) -> None:
         """Link the program and make its maps, those of `shared` excepted.
 
-        `failing`: helpers by name that fail, with the errno (null where they give pointers).
+        `failing`: helpers by name that fail, with the errno; None: the one that the kernel gives
+        (`nfc.vm.helpers.failures`; null where they give pointers).
         `drain`: a reader takes ring buffer records after each packet; else they stay until
         somebody takes them, and the ring can be full. `budget`: instructions that loops may take
         for one packet. Raises ObjectError, UsageError.
@@ -153,8 +155,8 @@ class Simulator:
         """Begin the random numbers again."""
         self.machine.random = _seeded(seed)
 
-    def fail(self, helper: str, error: int) -> None:
-        """Let a helper fail with that errno from here on. Raises UsageError."""
+    def fail(self, helper: str, error: int | None = None) -> None:
+        """Let a helper fail from here on, with that errno or the kernel's. Raises UsageError."""
         self.machine.failing = {**self.machine.failing, **_failing({helper: error})}
 
     @property
@@ -190,7 +192,7 @@ class Simulator:
         if not 0 <= packet.cpu < machine.cpus:
             raise UsageError(f"CPU {packet.cpu} where there are {machine.cpus}")
         machine.cpu = packet.cpu
-        machine.arrival_mark = packet.mark
+        machine.arrival_mark, machine.arrival_hash = packet.mark, packet.hash
         machine.begin()
         machine.records, machine.clones, machine.printed, machine.stamps = [], [], [], []
         machine.context.reset(packet.mark, packet.priority, packet.ingress, packet.ingress,
@@ -352,12 +354,14 @@ def _maps(
     return found
 
 
-def _failing(failing: Mapping[str, int]) -> dict[int, int]:
+def _failing(failing: Mapping[str, int | None]) -> dict[int, int | None]:
     found = {}
     for name, number in failing.items():
         helper = BY_NAME.get(name) or BY_NAME.get(f"bpf_{name}")
         if helper is None:
             raise UsageError(f"no helper is called '{name}'")
+        if number is None and not can_fail(helper.number):
+            raise UsageError(f"{helper.name} does not fail in any kernel")
         found[helper.number] = number
     return found
 

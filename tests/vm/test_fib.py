@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
@@ -25,6 +25,11 @@ own = ["fd00:a::1"]
 
 [links]
 h2 = 3
+"""
+IPV4 = """
+[routes.main]
+"10.0.0.0/8" = "h2"
+"10.20.0.0/16" = "h3"
 """
 
 LOOKUPS = [
@@ -58,6 +63,15 @@ def test_by_default_everything_leaves_by_one_link() -> None:
         assert fib.lookup(IPv6Address("fd77::1").packed, 5, table) == ("out", 0)
 
 
+@pytest.mark.parametrize(
+    ("address", "link"), [("10.1.2.3", "h2"), ("10.20.2.3", "h3"), ("11.1.1.1", "")]
+)
+def test_ipv4(address: str, link: str) -> None:
+    fib = Fib.parse(IPV4, "fib.toml")
+    assert fib.lookup_ipv4(IPv4Address(address).packed) == link
+    assert Fib.default().lookup_ipv4(IPv4Address(address).packed) == "out"
+
+
 WRONG = {
     'mtu = "x"': "fib.toml:1: mtu: is a number from 1280 to 65535",
     "mtu = 100": "fib.toml:1: mtu: is a number from 1280 to 65535",
@@ -68,6 +82,8 @@ WRONG = {
     "routes = 5": "fib.toml:1: routes: is a table: [routes]",
     "[routes]\nmain = 5": "fib.toml:2: main: is a table: [main]",
     '[routes.main]\n"fd00::1/16" = "h2"': "fib.toml:2: fd00::1/16: is no IPv6 prefix: fd00::1/16",
+    '[routes.main]\n"10.0.0.1/8" = "h2"': "fib.toml:2: 10.0.0.1/8: is no IPv4 prefix: 10.0.0.1/8",
+    '[routes.100]\n"10.0.0.0/8" = "h2"': "fib.toml:2: 10.0.0.0/8: IPv4 routes are those of table",
     '[routes.main]\n"fd00::/16" = 2': "fib.toml:2: fd00::/16: the name of a link is a string",
     '[routes.nowhere]\n"fd00::/16" = "h2"': "fib.toml:1: nowhere: no routing table 'nowhere'",
     "[marks]\nx = 107": "fib.toml:2: x: is no number",

@@ -16,6 +16,7 @@ from nfc.bpf import isa
 from nfc.bpf.isa import Instruction as I
 from nfc.bpf.isa import encode
 from nfc.bpf.object import MapDef, Object, Program, Relocation, RelocationKind
+from nfc.errors import UsageError
 from nfc.vm.maps import ProgArrayMap, QueueMap, RingMap
 from nfc.vm.simulator import Packet, Simulator
 
@@ -171,3 +172,22 @@ def test_random_numbers_are_the_seeds_or_given(engine: str) -> None:
     found = simulator(code, None, engine)
     found.draws[:] = [5]
     assert found.run(PACKET).returned == 5
+
+
+@ENGINES
+def test_what_fails_in_no_kernel_is_not_made_to(engine: str) -> None:
+    with pytest.raises(UsageError, match="bpf_ktime_get_ns does not fail in any kernel"):
+        simulator([call(5), EXIT], None, engine, failing={"ktime_get_ns": None})
+    outcome = simulator([call(5), EXIT], None, engine, failing={"ktime_get_ns": 5}).run(PACKET)
+    assert outcome.returned == -5 & 0xFFFFFFFF
+
+
+@ENGINES
+def test_what_is_handed_back_to_the_router_is_a_fault(engine: str) -> None:
+    code = [I(0xB7, 1, 0, 0, 3), I(0xB7, 2, 0, 0, 1), call(23), EXIT]
+    obj = Object((Program("f", "lwt_xmit", encode(code)),), license="GPL")
+    found = Simulator(obj, "f", "xmit", engine=engine)
+    found.warm_up = 0
+    fault = found.run(Packet(bytes(query([])))).fault
+    assert fault is not None
+    assert fault.message.startswith("hands the packet to the router as if a link had brought it")

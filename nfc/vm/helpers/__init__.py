@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nfc.bpf.helpers import HELPERS
+from nfc.vm.helpers.failures import failed
 from nfc.vm.machine import MASK64, Machine
 from nfc.vm.memory import FaultError
 
@@ -25,7 +26,6 @@ def table() -> dict[int, HelperCode]:
 
 
 _TABLE: dict[int, HelperCode] = {}
-NO_FAILURE = frozenset({5, 7, 8, 12, 42, 118, 125, 132, 133, 160, 208})  # what cannot fail
 
 
 def call(machine: Machine, number: int, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
@@ -40,16 +40,8 @@ def call(machine: Machine, number: int, r1: int, r2: int, r3: int, r4: int, r5: 
         name = known.name if known else f"number {number}"
         raise FaultError(f"calls helper {name}, which the hook {machine.hook} does not have")
     if number in machine.failing:
-        return failed(number, machine.failing[number]) & MASK64
+        return failed(machine, number, machine.failing[number], (r1, r2, r3, r4, r5)) & MASK64
     code = _TABLE.get(number)
     if code is None:
         raise FaultError(f"calls {known.name}, which the simulator does not have")
     return code(machine, r1, r2, r3, r4, r5) & MASK64
-
-
-def failed(number: int, errno: int) -> int:
-    """What a helper gives back that fails on demand: null where it gives a pointer."""
-    return 0 if number in POINTERS else -abs(errno)
-
-
-POINTERS = frozenset({1, 131, 195})  # lookup, reserve, lookup_percpu: null

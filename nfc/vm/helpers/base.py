@@ -80,10 +80,12 @@ def _tail_call(m: Machine, ctx: int, handle: int, index: int, *_: int) -> int:
     if not isinstance(found, ProgArrayMap):
         raise FaultError(f"map {found.info.name} holds no programs")
     name = found.programs.get(index & 0xFFFFFFFF)
-    if index & 0xFFFFFFFF >= found.info.max_entries or name is None:
-        return -errno.ENOENT
-    if m.tail_calls >= MAX_TAIL_CALLS:
-        return -errno.ELOOP
+    if (
+        index & 0xFFFFFFFF >= found.info.max_entries
+        or name is None
+        or m.tail_calls >= MAX_TAIL_CALLS
+    ):
+        return 0  # the program goes on, and cannot read r0: the helper gives nothing
     m.tail_calls += 1
     raise TailCallError(name)
 

@@ -6,7 +6,7 @@ import errno
 
 from nfc.vm.helpers.base import map_for
 from nfc.vm.machine import Machine
-from nfc.vm.maps import RingMap
+from nfc.vm.maps import PerfMap, RingMap
 from nfc.vm.memory import FaultError
 
 WAKEUP_FLAGS = 3  # BPF_RB_NO_WAKEUP, BPF_RB_FORCE_WAKEUP
@@ -59,6 +59,8 @@ def _query(m: Machine, handle: int, what: int, *_: int) -> int:
 def _perf(m: Machine, ctx: int, handle: int, flags: int, data: int, size: int) -> int:
     m.need_context(ctx)
     found = map_for(m, handle, 25)
+    if not isinstance(found, PerfMap):
+        raise FaultError(f"map {found.info.name} is no perf event array")
     content = m.memory.read(data, size)
     length = flags >> LENGTH_SHIFT & LENGTH_MASK
     if flags & ~(LENGTH_MASK << LENGTH_SHIFT | INDEX_MASK):
@@ -69,7 +71,11 @@ def _perf(m: Machine, ctx: int, handle: int, flags: int, data: int, size: int) -
     index = m.cpu if index == CURRENT_CPU else index
     if index >= (found.info.max_entries or m.cpus):
         return -errno.E2BIG
-    if index != m.cpu:
+    if index not in found.events:
+        return -errno.ENOENT
+    if found.events[index] is None:
+        return -errno.EINVAL
+    if found.events[index] != m.cpu:
         return -errno.EOPNOTSUPP  # __bpf_perf_event_output: another CPU's buffer
     m.record(found.info.name, content + m.skb.read(0, length))
     return 0

@@ -17,6 +17,7 @@ END_X, END_T, END_DT6, END_B6, END_B6_ENCAP = 2, 3, 7, 9, 10  # uapi/linux/seg6_
 ENCAP_SEG6, ENCAP_SEG6_INLINE, ENCAP_IP = 0, 1, 2  # enum bpf_lwt_encap_mode
 MAX_HEADROOM = 256  # LWT_BPF_MAX_HEADROOM
 MAX_GROWTH = 1 << 16
+HOP_LIMIT = 64  # net.ipv6.conf.*.hop_limit: of an outer header around what is not IPv6
 
 
 def valid_srh(srh: bytes, reduced: bool) -> bool:
@@ -181,15 +182,26 @@ def _decapsulate(m: Machine, table: int) -> int:
     return look_up(m, None, table)
 
 
+def keep_route(m: Machine) -> None:
+    """Before the packet's destination changes at `in`: with BPF_OK it goes where it was going,
+    whatever the mark says now."""
+    if m.hook == "in" and not m.routed:
+        where = m.skb.read(24, 16)
+        m.link, m.route_error = m.fib.lookup(where, m.arrival_mark)
+        m.routed = True
+
+
 def push_seg6(m: Machine, mode: int, srh: bytes) -> int:
     """bpf_push_seg6_encap: an outer header and the SRH, or the SRH behind the header."""
     if not valid_srh(srh, False):
         return -errno.EINVAL
-    if m.context.protocol != ETH_P_IPV6:
-        return -errno.EBADMSG
+    keep_route(m)
     last = srh[4]
     if mode == ENCAP_SEG6:
         inner = m.skb.read(0, 8)
+        if m.context.protocol != ETH_P_IPV6:
+            inner = bytes(7) + bytes([HOP_LIMIT])
+        m.encapsulated = True
         m.skb.push(0, IPV6_SIZE + len(srh))
         first = srh[SRH_SIZE + 16 * last : SRH_SIZE + 16 * last + 16]
         # Traffic class, flow label and hop limit are those of the packet (seg6_flowlabel is 0).
@@ -217,7 +229,11 @@ def push_ip(m: Machine, header: bytes) -> int:
     version = header[0] >> 4
     if version not in (4, 6) or size < ((header[0] & 15) * 4 if version == 4 else IPV6_SIZE):
         return -errno.EINVAL
+    keep_route(m)
     m.skb.push(0, size)
+    m.transport += size
+    m.framed -= size
+    m.encapsulated = True
     if version == 4 and header[10:12] == bytes(2):
         words = range(0, (header[0] & 15) * 4, 2)
         total = sum(int.from_bytes(header[i : i + 2], "big") for i in words)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+from zlib import crc32
 
 from nfc.vm.context import HASH
 from nfc.vm.machine import Machine
+from nfc.vm.packet import IPV6_SIZE
 
 MAX_OFFSET = 0x7FFFFFFF
 HEADERS = (0, 1)  # of bpf_skb_load_bytes_relative: from the MAC header, from the network header
@@ -14,9 +16,7 @@ HEADERS = (0, 1)  # of bpf_skb_load_bytes_relative: from the MAC header, from th
 def _load_bytes(m: Machine, ctx: int, offset: int, to: int, size: int, _: int) -> int:
     m.need_context(ctx)
     offset, size = offset & 0xFFFFFFFF, size & 0xFFFFFFFF
-    if not size:
-        return -errno.EINVAL if not m.skb else 0
-    data, at = m.memory.place(to, size, True)
+    data, at = m.memory.place(to, size, True) if size else (bytearray(), 0)
     if offset > MAX_OFFSET or offset + size > len(m.skb):
         data[at : at + size] = bytes(size)  # the kernel clears what it does not fill
         return -errno.EFAULT
@@ -44,8 +44,6 @@ def csum_partial(data: bytes, seed: int) -> int:
 
 def _csum_diff(m: Machine, old: int, old_size: int, new: int, new_size: int, seed: int) -> int:
     old_size, new_size, seed = old_size & 0xFFFFFFFF, new_size & 0xFFFFFFFF, seed & 0xFFFFFFFF
-    if old_size & 3 or new_size & 3:
-        return -errno.EINVAL
     removed, added = m.memory.read(old, old_size), m.memory.read(new, new_size)
     if old_size:
         seed = csum_partial(bytes(~b & 0xFF for b in removed), seed)
@@ -59,7 +57,14 @@ def _csum_diff(m: Machine, old: int, old_size: int, new: int, new_size: int, see
 
 def _hash(m: Machine, ctx: int, *_: int) -> int:
     m.need_context(ctx)
+    if not m.context.get(HASH):
+        m.context.put(HASH, m.arrival_hash or flow_hash(m.skb.read(0, IPV6_SIZE)))
     return m.context.get(HASH)
+
+
+def flow_hash(head: bytes) -> int:
+    """A number for a flow, never 0. The kernel's has a key of its own, and knows ports."""
+    return crc32(head[1:4] + head[8:]) or 1
 
 
 def _zero(m: Machine, ctx: int, *_: int) -> int:

@@ -12,8 +12,14 @@ from nfc.vm.memory import FaultError
 MAX_STRING = 512
 BASES = (0, 8, 10, 16)
 LONGEST_NUMBER = 63
-# What bpf_bprintf_prepare knows, less %p and its kin, which print what no simulator has.
-FORMAT = re.compile(rb"%(?:(%)|([-0]?\d*)(l{0,2})([diuxX])|(?:\d*)(s)|(c))")
+MAX_ARGUMENTS = 12  # MAX_BPRINTF_VARARGS
+SPACES = b" \t\n\v\f\r\xa0"  # lib/ctype.c has the no-break space of Latin-1 among them
+# What bpf_bprintf_prepare knows, less what prints kernel addresses, which no simulator has.
+FORMAT = re.compile(
+    rb"%([0+ -]*)([1-9]\d*)?(?:(?P<kind>(?P<long>l{0,2})[diuxX])"
+    rb"|(?P<string>s|p[ku]s)(?![a-zA-Z0-9])|(?P<char>c)|p(?P<address>[iI][46]))"
+)
+ADDRESS = re.compile(rb"%[0+ -]*(?:[1-9]\d*)?p(?:[KxsSB]|(?![a-zA-Z0-9]))")
 
 
 def _text(m: Machine, place: int) -> bytes:
@@ -28,72 +34,93 @@ def _text(m: Machine, place: int) -> bytes:
 
 
 def formatted(m: Machine, text: bytes, arguments: Sequence[int]) -> bytes | None:
-    """As bpf_bprintf does it; None: a conversion that is not allowed, or too few arguments."""
+    """As bpf_bprintf does it; None: a character or a conversion that is not allowed, or too few
+    arguments. Raises FaultError for one that prints an address of the kernel's."""
     found, at, left = bytearray(), 0, list(arguments)
+    if any((c < 127 and not (c >= 32 or 9 <= c <= 13)) or c == 127 for c in text):
+        return None
     while at < len(text):
         if text[at : at + 1] != b"%":
             found.append(text[at])
             at += 1
             continue
+        if text[at + 1 : at + 2] == b"%":
+            found += b"%"
+            at += 2
+            continue
         match = FORMAT.match(text, at)
-        if match is None:
+        if match is None and ADDRESS.match(text, at) and left:
+            raise FaultError("prints an address, which is another one in each kernel")
+        if match is None or not left:
             return None
         at = match.end()
-        percent, width, longs, kind, string, _ = match.groups()
-        if percent:
-            found += b"%"
-            continue
-        if not left:
-            return None
-        value = left.pop(0)
-        if kind is None:
-            found += _text(m, value) if string else bytes([value & 0xFF])
-            continue
-        bits = 64 if longs else 32
-        value &= (1 << bits) - 1
-        if kind in b"di" and value >> (bits - 1):
-            value -= 1 << bits
-        shown = f"{value:{kind.decode()}}" if kind in b"xX" else str(value)
-        found += _padded(shown, width.decode()).encode()
+        found += _converted(m, match, left.pop(0))
     return bytes(found)
 
 
-def _padded(shown: str, width: str) -> str:
-    if not width:
-        return shown
-    size = int(width.lstrip("-0") or "0")
-    if width[0] == "-":
-        return shown.ljust(size)
-    return shown.zfill(size) if width[0] == "0" else shown.rjust(size)
+def _converted(m: Machine, match: re.Match[bytes], value: int) -> bytes:
+    """One conversion, as bstr_printf (lib/vsprintf.c) does it."""
+    flags, width = match[1], int(match[2] or 0)
+    if match["address"]:
+        return _address(m, match["address"], value)
+    if match["string"] or match["char"]:
+        shown = _text(m, value) if match["string"] else bytes([value & 0xFF])
+        return shown.ljust(width) if b"-" in flags else shown.rjust(width)
+    kind = match["kind"][-1:].decode()
+    bits = 64 if match["long"] else 32
+    value &= (1 << bits) - 1
+    sign = ""
+    if kind in "di":
+        if value >> (bits - 1):
+            value, sign = (1 << bits) - value, "-"
+        else:
+            sign = "+" if b"+" in flags else " " if b" " in flags else ""
+    digits = f"{value:{kind}}" if kind in "xX" else str(value)
+    if b"-" in flags:
+        return (sign + digits).ljust(width).encode()
+    if b"0" in flags:
+        digits = digits.zfill(width - len(sign))
+    return (sign + digits).rjust(width).encode()
 
 
-def _trace(m: Machine, place: int, size: int, *arguments: int) -> int:
-    text = m.memory.read(place, size).partition(b"\0")[0]
-    said = formatted(m, text, arguments)
+def _address(m: Machine, kind: bytes, place: int) -> bytes:
+    """An IP address in memory: I with separators, i without them and with leading zeros."""
+    raw = m.memory.read(place, 4 if kind[1:] == b"4" else 16)
+    if len(raw) == 4:
+        return ".".join(f"{b:03}" if kind[:1] == b"i" else str(b) for b in raw).encode()
+    between = ":" if kind[:1] == b"I" else ""
+    return between.join(raw[i : i + 2].hex() for i in range(0, 16, 2)).encode()
+
+
+def _printed(m: Machine, place: int, size: int, arguments: Sequence[int]) -> int:
+    text, zero, _ = m.memory.read(place, size).partition(b"\0")
+    said = formatted(m, text, arguments) if zero else None
     if said is None:
         return -errno.EINVAL
     m.printed.append(said.decode("utf-8", "replace"))
     return len(said)
 
 
-def _words(m: Machine, data: int, size: int) -> list[int]:
-    if size % 8:
-        raise FaultError(f"gives {size} bytes of arguments, which are not whole words")
+def _trace(m: Machine, place: int, size: int, *arguments: int) -> int:
+    return _printed(m, place, size & 0xFFFFFFFF, arguments)
+
+
+def _words(m: Machine, data: int, size: int) -> list[int] | None:
+    """The arguments; None: no whole words, or too many."""
+    if size % 8 or size > 8 * MAX_ARGUMENTS:
+        return None
     raw = m.memory.read(data, size)
     return [int.from_bytes(raw[i : i + 8], "little") for i in range(0, size, 8)]
 
 
 def _vtrace(m: Machine, place: int, size: int, data: int, length: int, _: int) -> int:
-    text = m.memory.read(place, size).partition(b"\0")[0]
-    said = formatted(m, text, _words(m, data, length))
-    if said is None:
-        return -errno.EINVAL
-    m.printed.append(said.decode("utf-8", "replace"))
-    return len(said)
+    words = _words(m, data, length & 0xFFFFFFFF)
+    return -errno.EINVAL if words is None else _printed(m, place, size & 0xFFFFFFFF, words)
 
 
 def _snprintf(m: Machine, to: int, size: int, text: int, data: int, length: int) -> int:
-    said = formatted(m, _text(m, text), _words(m, data, length))
+    words = _words(m, data, length & 0xFFFFFFFF)
+    said = None if words is None else formatted(m, _text(m, text), words)
     if said is None:
         return -errno.EINVAL
     if size:
@@ -105,7 +132,7 @@ def _number(text: bytes, flags: int) -> tuple[int, int] | int:
     """The value and how many bytes it took, or a negative errno (__bpf_strtoull)."""
     if flags not in BASES:
         return -errno.EINVAL
-    stripped = text.lstrip(b" \t\n\v\f\r")
+    stripped = text.lstrip(SPACES)
     consumed = len(text) - len(stripped)
     negative = stripped.startswith(b"-")
     if negative:
@@ -127,6 +154,7 @@ def _number(text: bytes, flags: int) -> tuple[int, int] | int:
 
 
 def _strtol(m: Machine, place: int, size: int, flags: int, to: int, _: int) -> int:
+    m.memory.write(to, bytes(8))
     found = _number(m.memory.read(place, size), flags)
     if isinstance(found, int):
         return found
@@ -138,17 +166,18 @@ def _strtol(m: Machine, place: int, size: int, flags: int, to: int, _: int) -> i
 
 def _strtoul(m: Machine, place: int, size: int, flags: int, to: int, _: int) -> int:
     text = m.memory.read(place, size)
+    m.memory.write(to, bytes(8))
     found = _number(text, flags)
     if isinstance(found, int):
         return found
-    if text.lstrip(b" \t\n\v\f\r").startswith(b"-"):
+    if text.lstrip(SPACES).startswith(b"-"):
         return -errno.EINVAL
     m.memory.write(to, found[0].to_bytes(8, "little"))
     return found[1]
 
 
 def _strncmp(m: Machine, one: int, size: int, other: int, *_: int) -> int:
-    for i in range(size):
+    for i in range(size & 0xFFFFFFFF):
         a, b = m.memory.load(one + i, 1), m.memory.load(other + i, 1)
         if a != b:
             return -1 if a < b else 1

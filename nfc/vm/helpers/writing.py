@@ -5,17 +5,19 @@ from __future__ import annotations
 import errno
 
 from nfc.vm.context import HASH
+from nfc.vm.helpers.failures import ENOTSUPP, SHOT
 from nfc.vm.machine import Machine
-from nfc.vm.packet import IPV6_SIZE
+from nfc.vm.memory import FaultError
 
 RECOMPUTE_CSUM, INVALIDATE_HASH = 1, 2  # flags of bpf_skb_store_bytes
 FIELD_MASK, PSEUDO, MANGLED_0, ENFORCE, IPV6_FLAG = 0x0F, 0x10, 0x20, 0x40, 0x80  # of csum_replace
 INGRESS = 1
-SHOT, REDIRECTED = 2, 7  # TC_ACT_SHOT, TC_ACT_REDIRECT
+INGRESS_FAULT = "hands the packet to the router as if a link had brought it, which is not modelled"
+QUERY, INCREASE, DECREASE, RESET, MAX_LEVEL = 0, 1, 2, 3, 3  # of bpf_csum_level
+REDIRECTED = 7  # TC_ACT_REDIRECT
 # SKB_MAX_ALLOC of 4 KiB pages: 16 KiB less struct skb_shared_info
 MAX_LENGTH = 16384 - 320
 MAX_OFFSET = 0xFFFF
-ENOTSUPP = 524  # the kernel's own, include/linux/errno.h
 
 
 def _store_bytes(m: Machine, ctx: int, offset: int, source: int, size: int, flags: int) -> int:
@@ -103,8 +105,10 @@ def _clone_redirect(m: Machine, ctx: int, index: int, flags: int, *_: int) -> in
     if flags & ~INGRESS or not _known(m, index):
         return -errno.EINVAL
     m.skb.moved()
-    if not m.network:
-        return -errno.ERANGE  # __bpf_redirect_common: there is no link-layer header
+    if m.framed <= 0:
+        return -errno.ERANGE  # __bpf_redirect_common: the link-layer header has been overwritten
+    if flags:
+        raise FaultError(INGRESS_FAULT)
     m.clones.append((m.fib.link_of(index), m.skb.read()))
     return 0
 
@@ -116,6 +120,8 @@ def _change_head(m: Machine, ctx: int, size: int, flags: int, *_: int) -> int:
         return -errno.EINVAL
     m.skb.push(0, size)
     m.network += size
+    m.transport += size
+    m.framed = m.network
     m.context.resized()
     return 0
 
@@ -124,8 +130,10 @@ def _change_tail(m: Machine, ctx: int, size: int, flags: int, *_: int) -> int:
     m.need_context(ctx)
     size &= 0xFFFFFFFF
     # No shorter than to the transport header, which IPv6 has set (__bpf_skb_min_len).
-    if flags or not IPV6_SIZE + m.network <= size <= MAX_LENGTH:
+    if flags or not m.transport <= size <= MAX_LENGTH:
         return -errno.EINVAL
+    if m.encapsulated:
+        return -ENOTSUPP
     m.skb.resize(size)
     m.context.resized()
     return 0
@@ -138,9 +146,17 @@ def _csum_update(m: Machine, ctx: int, *_: int) -> int:
 
 def _csum_level(m: Machine, ctx: int, level: int, *_: int) -> int:
     m.need_context(ctx)
-    if level == 0:
-        return -errno.EACCES
-    return 0 if level in (1, 2, 3) else -errno.EINVAL
+    if level == QUERY:
+        return -errno.EACCES if m.summed is None else m.summed
+    if level == INCREASE:
+        m.summed = 0 if m.summed is None else min(m.summed + 1, MAX_LEVEL)
+    elif level == DECREASE:
+        m.summed = m.summed - 1 if m.summed else None
+    elif level == RESET:
+        m.summed = None
+    else:
+        return -errno.EINVAL
+    return 0
 
 
 def _hash_invalid(m: Machine, ctx: int, *_: int) -> int:
