@@ -59,6 +59,7 @@ MISTAKES = [
     ("test \"x\" of end_dm { route ‹10.0.0.0/8› to x }", "routes are IPv6 prefixes", None),
     ("test \"x\" of end_dm { fail ‹skb_load_byte› }", "no helper", "'skb_load_bytes'"),
     ("test \"x\" of end_dm { fail skb_load_bytes with ‹EINVALL› }", "no error", "'EINVAL'"),
+    ("test \"x\" of end_dm { fail ‹ktime_get_ns› }", "does not fail", "all the same"),
     ("test \"x\" of end_dm { send ‹prob› }", "there is no packet 'prob'", None),
     ("test \"x\" of end_dm { send ip ‹_› -> fd00::1 }", "ip.src has to be said here", None),
     ("test \"x\" of end_dm { send p where ‹foo› = 1 }", "packet has no field 'foo'", "mark"),
