@@ -3,7 +3,9 @@
 Linux has netem for this, but not every kernel has netem; the wire is the same everywhere. It
 stands in a namespace of its own between the two ends of a link, hears both with packet sockets
 (packet(7)), and sends each frame when `Shaper` says. The kernel's time of arrival counts, not
-when the wire came to read it, so a wire that is woken late for one frame delays no other.
+when the wire came to read it, so a wire that is woken late for one frame delays no other. A frame
+that waited longer than any clock is trusted for arrived when it was read, and so did those behind
+it: else these would find the link taken by one that came after them, and its queue too long.
 
     python -m nfc.lab.wire     with a JSON object of `Options` on standard input
 
@@ -89,6 +91,7 @@ class Side:
         self.waiting: list[tuple[int, int, bytes]] = []
         self.received = self.sent = self.missed = self.refused = 0
         self.bytes = 0
+        self.arrived = 0  # ns, when the last frame did
         self.late = self.latest = 0  # ns, sum and maximum
         self.lately: deque[int] = deque(maxlen=_LATELY)  # ns
 
@@ -107,7 +110,8 @@ class Side:
                 seconds, rest = _TIME.unpack(extra[0][2][:16])
                 noted = seconds * NS + rest - self.clock.ahead
                 if now - _LATE < noted < now:
-                    arrived = noted
+                    arrived = max(noted, self.arrived)
+            self.arrived = arrived
             self.received += 1
             due = out(arrived, len(frame))
             if due is not None:
