@@ -26,6 +26,11 @@ class LinkConfig:
     source: str
     dev: str
 
+    @property
+    def way(self) -> tuple[str, ...]:
+        """What makes it the same link: where packets and queries go, and over what."""
+        return self.sid, self.probe, self.source, self.dev
+
 
 @dataclass(frozen=True)
 class Config:

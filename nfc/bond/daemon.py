@@ -6,7 +6,9 @@ import contextlib
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +20,7 @@ from nfc.delay.query import Querier
 from nfc.deploy.settings import change
 from nfc.deploy.state import HERE, open_store
 from nfc.errors import KernelError, NfcError, UsageError
+from nfc.service import Reload
 
 Say = Callable[[dict[str, Any]], object]
 VERSION: Final = 1
@@ -30,57 +33,108 @@ _MOST_STATE: Final = 1 << 20
 
 
 def run(
-    config: Config, netns: str | None, say: Say, stop: Callable[[], bool], every: float | None
+    config: Config,
+    netns: str | None,
+    say: Say,
+    stop: Callable[[], bool],
+    every: float | None,
+    reload: Reload[Config] | None = None,
 ) -> None:
     """Serve until `stop` says so. `say` gets what happens, and with `every` how it stands each so
     many seconds. Raises NfcError where it cannot begin."""
     enter(netns)
-    _set(config, netns, {})  # so that a name which nothing has is said at once
-    links = Links(config, time.monotonic_ns())
-    with contextlib.ExitStack() as opened:
-        queriers = {
-            link.config.name: opened.enter_context(
-                Querier(link.config.probe, source=link.config.source)
-            )
-            for link in links.all
-        }
-        delayers = {
-            link.config.name: opened.enter_context(
-                Delayer(link.config.name, link.config.sid, link.config.dev)
-            )
-            for link in links.all
-            if config.equalise
-        }
-        daemon = Daemon(config, netns, links, queriers, delayers, say)
+    with Daemon(config, netns, say) as daemon:
         daemon.restore()
-        say({"event": "started", "links": [link.config.name for link in links.all]})
+        say({"event": "started", "links": [link.name for link in config.links]})
         try:
-            daemon.serve(stop, every)
+            daemon.serve(stop, every, reload)
         finally:
             daemon.save()
-        say({"event": "stopped"})
+    say({"event": "stopped", "lost": daemon.lost()})
 
 
 class Daemon:
-    """The loop and what it holds."""
+    """The loop and what it holds; a context manager, in the namespace of the thread."""
 
-    def __init__(
-        self,
-        config: Config,
-        netns: str | None,
-        links: Links,
-        queriers: dict[str, Querier],
-        delayers: dict[str, Delayer],
-        say: Say,
+    def __init__(self, config: Config, netns: str | None, say: Say) -> None:
+        """Open all that it takes, and do nothing yet. Raises NfcError."""
+        self.netns, self.say = netns, say
+        self.links = Links(config, time.monotonic_ns())
+        self.queriers: dict[str, Querier] = {}
+        self.delayers: dict[str, Delayer] = {}
+        self.asked: Counter[str] = Counter()
+        self.answers: Counter[str] = Counter()
+        self._lost: Counter[str] = Counter()  # by those before the delayers there are now
+        self._problems: dict[str, str] = {}  # by what one was with
+        self._adopt(self.links)
+
+    @property
+    def config(self) -> Config:
+        """The one in force."""
+        return self.links.config
+
+    def adopt(self, config: Config) -> None:
+        """Serve another configuration from now on, and leave alone what is the same in both.
+        Raises NfcError; then everything is as it was."""
+        self._adopt(self.links.adopt(config, time.monotonic_ns()))
+        self.weigh()
+        self.hold()
+        self.say({"event": "reloaded", "links": [link.name for link in config.links]})
+
+    def _adopt(self, links: Links) -> None:
+        """Open what is new, then close what is not there any more."""
+        config = links.config
+        _set(config, self.netns, {})  # so that a name which nothing has is said at once
+        before = {link.config.name: link.config.way for link in self.links.all}
+        queriers: dict[str, Querier] = {}
+        delayers: dict[str, Delayer] = {}
+        with contextlib.ExitStack() as undo:
+            for link in config.links:
+                same = before.get(link.name) == link.way
+                querier = self.queriers.get(link.name) if same else None
+                queriers[link.name] = querier or undo.enter_context(
+                    Querier(link.probe, source=link.source)
+                )
+                if config.equalise:
+                    delayer = self.delayers.get(link.name) if same else None
+                    delayers[link.name] = delayer or undo.enter_context(
+                        Delayer(self._device(link.name), link.sid, link.dev)
+                    )
+            undo.pop_all()
+        self.links, olds = links, (self.queriers, self.delayers)
+        self.queriers, self.delayers = queriers, delayers
+        for name, querier in olds[0].items():
+            if queriers.get(name) is not querier:
+                querier.close()
+        self._close({n: d for n, d in olds[1].items() if delayers.get(n) is not d})
+
+    def _device(self, name: str) -> str:
+        """A name for a link's device that no device of ours has."""
+        wanted = f"bond-{name}"[:15]
+        taken = any(delayer.device == wanted for delayer in self.delayers.values())
+        return f"bond-{name[:7]}.%d" if taken else wanted
+
+    def _close(self, delayers: dict[str, Delayer]) -> None:
+        for delayer in delayers.values():
+            delayer.leave()
+        for name, delayer in delayers.items():
+            delayer.close()
+            self._lost[name] += sum(astuple(delayer.lost()))
+
+    def __enter__(self) -> Daemon:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let all packets go directly, and close everything."""
+        self._close(self.delayers)
+        self.delayers = {}
+        for querier in self.queriers.values():
+            querier.close()
+
+    def serve(
+        self, stop: Callable[[], bool], every: float | None, reload: Reload[Config] | None = None
     ) -> None:
-        """Nothing happens before `serve`."""
-        self.config, self.netns, self.links = config, netns, links
-        self.queriers, self.delayers, self.say = queriers, delayers, say
-        self.asked: dict[str, int] = dict.fromkeys(queriers, 0)
-        self.answers: dict[str, int] = dict.fromkeys(queriers, 0)
-        self.problem: str | None = None
-
-    def serve(self, stop: Callable[[], bool], every: float | None) -> None:
         """Until told to stop."""
         probe = decide = repeat = show = 0
         begin = time.monotonic_ns()
@@ -88,6 +142,8 @@ class Daemon:
         for link in self.links.all:
             link.heard = begin  # nobody was asked before
         while not stop():
+            if reload is not None:
+                reload(self.adopt, lambda why: self.say({"event": "problem", "message": why}))
             now = time.monotonic_ns()
             if now >= probe:
                 probe = max(probe + self.config.interval, now)
@@ -113,6 +169,7 @@ class Daemon:
 
     def ask(self) -> None:
         """A query over each link. One that cannot be sent is one that is not answered."""
+        self.links.asked()
         for name, querier in self.queriers.items():
             self.asked[name] += 1
             with contextlib.suppress(KernelError):
@@ -134,27 +191,39 @@ class Daemon:
 
     def weigh(self) -> None:
         """Put the weights into the function. What fails is said once, and tried again."""
-        try:
+        with self._trying("weights"):
             _set(self.config, self.netns, self.links.weights())
-            self.problem = None
-        except NfcError as error:
-            if self.problem != error.message:
-                self.problem = error.message
-                self.say({"event": "problem", "message": error.message})
 
     def hold(self) -> None:
-        """Hold each link back as it should be."""
+        """Hold each link back as it should be. Raises NfcError where one can carry nothing."""
         for name, wanted in self.links.hold().items():
-            link = self.link(name)
-            if link.held != wanted and name in self.delayers:
-                if (link.held == 0) != (wanted == 0):
-                    self.say({"event": "hold", "link": name, "ms": round(wanted / MS, 2)})
-                link.held = wanted
-            if name in self.delayers:
-                try:
-                    self.delayers[name].hold(link.held)
-                except KernelError as error:
-                    self.say({"event": "problem", "message": error.message})
+            link, delayer = self.link(name), self.delayers.get(name)
+            if delayer is None:
+                link.held = 0
+                continue
+            if (link.held == 0) != (wanted == 0):
+                self.say({"event": "hold", "link": name, "ms": round(wanted / MS, 2)})
+            link.held = wanted
+            with self._trying(name, KernelError):
+                delayer.hold(link.held)
+
+    @contextlib.contextmanager
+    def _trying(self, what: str, errors: type[NfcError] = NfcError) -> Iterator[None]:
+        """Say what fails in the block, once for as long as it does."""
+        try:
+            yield
+            self._problems.pop(what, None)
+        except errors as error:
+            if self._problems.get(what) != error.message:
+                self._problems[what] = error.message
+                self.say({"event": "problem", "message": error.message})
+
+    def lost(self) -> dict[str, int]:
+        """Packets that were lost because this daemon holds them back, by link."""
+        found = Counter(self._lost)
+        for name, delayer in self.delayers.items():
+            found[name] += sum(astuple(delayer.lost()))
+        return dict(found)
 
     def link(self, name: str) -> Link:
         """The link of that name."""
@@ -162,6 +231,7 @@ class Daemon:
 
     def status(self) -> dict[str, Any]:
         """How it stands; times in milliseconds."""
+        lost = self.lost()
         return {
             "event": "status",
             "links": {
@@ -172,6 +242,7 @@ class Daemon:
                     "asked": self.asked[link.config.name],
                     "answers": self.answers[link.config.name],
                     "delayed_packets": getattr(self.delayers.get(link.config.name), "carried", 0),
+                    "lost_packets": lost.get(link.config.name, 0),
                 }
                 for link in self.links.all
             },
@@ -185,12 +256,8 @@ class Daemon:
             return
         found = {link.config.name: {"up": link.up, "held": link.held} for link in self.links.all}
         text = json.dumps({"version": VERSION, "when": time.time(), "links": found}) + "\n"
-        try:
+        with self._trying("state"):
             replace_file(self.config.state, text)
-        except NfcError as error:
-            if self.problem != error.message:
-                self.problem = error.message
-                self.say({"event": "problem", "message": error.message})
 
     def restore(self) -> None:
         """Begin where the last one ended, if that is not long ago; a link that was out then has
@@ -290,12 +357,17 @@ def text(event: dict[str, Any]) -> str:
         return f"link {event['link']} is held back by {event['ms']:g} ms"
     if kind == "problem":
         return f"problem: {event['message']}"
-    if kind == "started":
-        return f"bonding {', '.join(event['links'])}"
+    if kind in ("started", "reloaded"):
+        again = " anew" if kind == "reloaded" else ""
+        return f"bonding {', '.join(event['links'])}{again}"
+    if kind == "stopped":
+        lost = sum(event["lost"].values())
+        return "stopped" + (f"; {lost} packets were lost here" if lost else "")
     if kind == "status":
         return "; ".join(
             f"{name}: {'in' if one['up'] else 'out'}, two-way {one['two_way_ms']:g} ms, "
             f"held back {one['held_ms']:g} ms"
+            + (f", {one['lost_packets']} packets lost here" if one["lost_packets"] else "")
             for name, one in event["links"].items()
         )
     return str(kind)

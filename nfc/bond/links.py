@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from nfc.bond.config import Config, LinkConfig
@@ -23,6 +23,7 @@ class Link:
 
     config: LinkConfig
     heard: int  # when the last answer came
+    unanswered: int = 0  # queries since then
     up: bool = True
     in_a_row: int = 0  # answers since it failed
     delays: deque[tuple[int, int]] = field(default_factory=deque)  # when, one-way delay
@@ -38,9 +39,24 @@ class Links:
         self.config = config
         self.all = [Link(link, now) for link in config.links]
 
+    def adopt(self, config: Config, now: int) -> Links:
+        """The links of another configuration; what is known of those that are in both stays."""
+        made = Links(config, now)
+        old = {link.config.name: link for link in self.all}
+        for number, link in enumerate(config.links):
+            known = old.get(link.name)
+            if known is not None and known.config.way == link.way:
+                made.all[number] = replace(known, config=link)
+        return made
+
+    def asked(self) -> None:
+        """A query was sent over each link, or could not be."""
+        for link in self.all:
+            link.unanswered += 1
+
     def answered(self, link: Link, now: int, one_way: int, two_way: int) -> bool:
         """An answer came; whether the link is back with it."""
-        link.heard, link.two_way = now, two_way
+        link.heard, link.unanswered, link.two_way = now, 0, two_way
         link.in_a_row += 1
         link.delays.append((now, one_way))
         if link.up or link.in_a_row < self.config.back_after:
@@ -49,12 +65,15 @@ class Links:
         return True
 
     def silent(self, now: int) -> list[Link]:
-        """The links that have failed by now, since the last time this was asked."""
+        """The links that have failed by now, since the last time this was asked. A link that was
+        asked less than half as often as it should have been is not to blame for its silence: this
+        process did not run."""
         failed = []
+        least = self.config.dead_after // (2 * self.config.interval)
         for link in self.all:
             while link.delays and link.delays[0][0] < now - self.config.window:
                 link.delays.popleft()
-            if now - link.heard > self.config.dead_after:
+            if now - link.heard > self.config.dead_after and link.unanswered >= least:
                 link.in_a_row = 0
                 link.delays.clear()
                 if link.up:

@@ -43,22 +43,24 @@ def run(
     Each link is queried over the far side's end_dm. One that does not answer for `dead_after` gets
     the weight 0 in the function, and its own again when it answers. Packets over the faster link
     are held back, so that those of both arrive alike. On SIGTERM or SIGINT packets go directly
-    again, the state is saved, and the command ends.
+    again, the state is saved, and the command ends; on SIGHUP it reads CONFIG.toml again, and stays
+    as it was where that is wrong.
     """
     import time
 
     from nfc.bond.config import read
     from nfc.bond.daemon import printing
     from nfc.bond.daemon import run as serve
-    from nfc.delay.stop import stopping
+    from nfc.service import Reload, stopping
 
     found = read(config)
     deadline = None if timeout is None else time.monotonic() + timeout
-    with stopping() as stop, printing(as_json) as say:
+    with stopping(reloads=True) as stop, printing(as_json) as say:
         serve(
             found,
             netns,
             say,
             lambda: stop() or (deadline is not None and time.monotonic() >= deadline),
             every,
+            Reload(stop, lambda: read(config)),
         )

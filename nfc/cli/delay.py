@@ -59,9 +59,9 @@ def report(
     On SIGTERM or SIGINT it says what it has sent, and ends.
     """
     from nfc.delay.report import BATCH, WAIT_S, Reporter, run, sender, target
-    from nfc.delay.stop import stopping
     from nfc.kernel.route import parse_prefix
     from nfc.observe.events import follow_records
+    from nfc.service import stopping
 
     everything = target(to) if to else None
     otherwise = target(fallback) if fallback else None
@@ -118,22 +118,26 @@ def collect(
     """Receive the reports of far routers and keep the delays of each path, until stopped.
 
     On a terminal the figures stay on the screen; otherwise they are printed at the end. Options
-    go before what CONFIG.toml says. On SIGTERM or SIGINT all is saved, and the command ends.
+    go before what CONFIG.toml says. On SIGTERM or SIGINT all is saved, and the command ends; on
+    SIGHUP it reads CONFIG.toml again, and stays as it was where that is wrong.
     """
     from nfc.cli.delay_collect import Output, collect_until_stopped
     from nfc.delay import config as configuration
 
-    found = configuration.read(config) if config else configuration.Config()
-    if listen is not None:
-        found = replace(found, listen=configuration.option(listen, "--listen"))
-    if metrics is not None:
-        found = replace(found, metrics=configuration.option(metrics, "--metrics"))
-    if state is not None:
-        found = replace(found, state=state)
+    def configured() -> configuration.Config:
+        found = configuration.read(config) if config else configuration.Config()
+        if listen is not None:
+            found = replace(found, listen=configuration.option(listen, "--listen"))
+        if metrics is not None:
+            found = replace(found, metrics=configuration.option(metrics, "--metrics"))
+        if state is not None:
+            found = replace(found, state=state)
+        return found
+
     if as_json and samples:
         raise click.UsageError("--json and --samples exclude each other")
     output = Output("json" if as_json else "samples" if samples else "table", every)
-    collect_until_stopped(found, netns, output, timeout)
+    collect_until_stopped(configured, config is not None, netns, output, timeout)
 
 
 @delay.command("query")
@@ -210,7 +214,7 @@ def query(
     """
     from nfc.cli.delay_query import Asked, ask
     from nfc.delay.query import Querier
-    from nfc.delay.stop import stopping
+    from nfc.service import stopping
 
     asked = Asked(count, interval, timeout, clock, drift, as_json)
     with (

@@ -20,13 +20,14 @@ def agent(name: str, netns: str | None) -> None:
     """Keep the table of the deployed function NAME (end_oamp) as the routes are, until stopped.
 
     Of each prefix in the tables local and main it holds up to eight next hops; a link-local one
-    is replaced by a global address of that neighbour, if the neighbour table knows one.
+    is replaced by a global address of that neighbour, if the neighbour table knows one. On SIGHUP
+    it reads the table and the routes anew, which puts right what somebody else has written there.
     """
-    from nfc.delay.stop import stopping
     from nfc.discovery.agent import Counts, run
+    from nfc.service import stopping
 
     def ready(counts: Counts) -> None:
         click.echo(f"the table of {name} has {counts.entries} entries", err=True)
 
-    with stopping() as stop:
-        click.echo(str(run(name, netns, stop, ready)), err=True)
+    with stopping(reloads=True) as stop:
+        click.echo(str(run(name, netns, stop, ready, stop.reload)), err=True)

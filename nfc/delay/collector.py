@@ -61,6 +61,25 @@ class Collector:
         found = self._socket.getsockname()
         return str(found[0]), int(found[1])
 
+    def adopt(self, config: Config) -> None:
+        """Go by another configuration from now on; what was counted stays. To be called in the
+        namespace of the socket. Raises NfcError; then everything is as it was."""
+        if config.state != self.config.state:
+            raise NfcError("another 'state' takes a restart: what is in that file would be lost")
+        listening = None
+        if config.listen != self.config.listen:
+            listening = _listen(config.listen)
+        with self.lock:
+            if listening is not None:
+                for _ in range(_RECEIVE_BUFFER // AT_ONCE):
+                    if not self._drain(None):
+                        break
+                self._socket.close()
+                self._socket = listening
+            self.config = config
+            self.paths.adopt(config.paths, config.max_paths, config.keep)
+            self._senders.clear()
+
     def run(
         self,
         stop: Callable[[], bool],
@@ -70,10 +89,10 @@ class Collector:
     ) -> None:
         """Collect until `stop` says so, then save. `tick` is called every 0.25 s or so, `heard`
         for each report. Raises NfcError where the last saving fails."""
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
         until = time.monotonic() + TICK_S
         while not stop():
+            poll = select.poll()
+            poll.register(self._socket, select.POLLIN)  # which `adopt` may have replaced
             poll.poll(max(0.0, until - time.monotonic()) * 1000)
             with self.lock:
                 self._drain(heard)
@@ -99,14 +118,14 @@ class Collector:
             found.sort(key=lambda p: (p.name == str(p.key), p.name, str(p.key)))
             return [path.figures(now) for path in found]
 
-    def _drain(self, heard: Heard | None) -> None:
-        """Take what waits in the socket, but come back."""
+    def _drain(self, heard: Heard | None) -> bool:
+        """Take what waits in the socket, but come back; whether there may be more."""
         receive, counts, now = self._socket.recvfrom, self.counts, time.time()
         for _ in range(AT_ONCE):
             try:
                 data, sender = receive(_MOST_BYTES)
             except BlockingIOError:
-                return
+                return False
             except OSError as error:  # what ICMP said of something else
                 counts.problem = error.strerror or str(error)
                 continue
@@ -125,6 +144,7 @@ class Collector:
                 counts.taken += 1
                 if heard is not None:
                     heard(taken[0], report, taken[1])
+        return True
 
     def _allowed(self, address: str) -> bool:
         known = self._senders.get(address)

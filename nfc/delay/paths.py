@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from nfc.delay.clock import Clock
 from nfc.delay.histogram import Histogram
-from nfc.delay.wire import FIRST_ERROR, Report, reason
+from nfc.delay.wire import SUCCESS, Report, reason
 
 MAX_REASONS: Final = 32
 
@@ -75,21 +75,30 @@ class Path:
     def __init__(self, key: Key, named: Named | None, keep: int) -> None:
         """Nothing measured yet; the last `keep` windows will be kept."""
         self.key = key
-        self.name = named.name if named else str(key)
-        self.clock = Clock(named.clock) if named and named.clock else None
-        if self.clock is not None:
-            self.clock.look()
+        self.clock: Clock | None = None
         self.delays = Histogram()
         self.points: deque[Point] = deque(maxlen=keep)
         self.errors: dict[str, int] = {}
         self.last = 0.0  # seconds since 1970
         self._window = Histogram()
+        self.adopt(named, keep)
+
+    def adopt(self, named: Named | None, keep: int) -> None:
+        """Be called so from now on, and keep so many windows."""
+        self.name = named.name if named else str(self.key)
+        file = named.clock if named else ""
+        if file != (str(self.clock.file) if self.clock else ""):
+            self.clock = Clock(file) if file else None
+            if self.clock is not None:
+                self.clock.look()
+        if keep != self.points.maxlen:
+            self.points = deque(self.points, maxlen=keep)
 
     def take(self, report: Report, now: float) -> int | None:
         """Count a report, at the collector's time; the delay in ns, None where it is an error."""
         message = report.message
         self.last = now
-        if message.control >= FIRST_ERROR:
+        if message.control != SUCCESS:
             why = reason(message.control)
             if why in self.errors or len(self.errors) < MAX_REASONS:
                 self.errors[why] = self.errors.get(why, 0) + 1
@@ -164,7 +173,7 @@ class Paths:
         """The path, a new one if need be and there is room."""
         found = self.all.get(key)
         if found is None:
-            named = next((one for one in self.named if one.holds(key)), None)
+            named = self._named(key)
             free = self.most - len(self.all)
             kept = sum(1 for used in self._reserved.values() if not used)
             if named is not None and not self._reserved[named]:
@@ -175,6 +184,20 @@ class Paths:
                 self._reserved[named] += 1
             found = self.all[key] = Path(key, named, self.keep)
         return found
+
+    def adopt(self, named: tuple[Named, ...], most: int, keep: int) -> None:
+        """Call paths by these names from now on, and keep so much. All paths that there are stay,
+        even if they are more than `most`."""
+        self.named, self.most, self.keep = named, most, keep
+        self._reserved = dict.fromkeys(named, 0)
+        for key, path in self.all.items():
+            name = self._named(key)
+            if name is not None:
+                self._reserved[name] += 1
+            path.adopt(name, keep)
+
+    def _named(self, key: Key) -> Named | None:
+        return next((one for one in self.named if one.holds(key)), None)
 
     def close(self, begin: float) -> None:
         """End the window that began then, on all paths."""

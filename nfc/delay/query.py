@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from nfc.delay.clock import estimate
-from nfc.delay.wire import DM_TYPE, FIRST_ERROR, NS, SUCCESS, VERSION, Message, reason
+from nfc.delay.wire import DM_TYPE, NS, SUCCESS, VERSION, Message, reason
 from nfc.errors import KernelError, ObjectError, UsageError
 
 TAI: Final = getattr(time, "CLOCK_TAI", 11)
@@ -53,7 +53,7 @@ class Answer:
     def problem(self) -> str | None:
         """Why it tells no delay: the far router's error, or times that cannot be. None if it
         does."""
-        if self.control >= FIRST_ERROR:
+        if self.control != SUCCESS:
             return reason(self.control)
         return "impossible times" if self.delay < 0 else None
 
@@ -217,8 +217,6 @@ class Querier:
             return None
         del self._pending[sequence]
         arrived = _stamp(notes) or time.clock_gettime_ns(TAI)
-        if message.control < FIRST_ERROR and message.control != SUCCESS:
-            return None
         return Answer(
             sequence, sent, message.received, message.reply_sent, arrived, message.control
         )

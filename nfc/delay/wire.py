@@ -1,9 +1,13 @@
 """The DM TLV as a value, and the report that carries it to a collector.
 
 The TLV is the message of RFC 6374, section 3.2, behind a type and a length byte, as
-`stdlib/dm.nf` has it. A report is the payload of a UDP datagram (RFC 7876): the DM TLV that the
-far router saw, turned into a response, and behind it the addresses of both ends as the TLVs 129
-and 130 of RFC 6374, section 3.5. All is in network byte order; times are nanoseconds of TAI.
+`stdlib/dm.nf` and the paper have it: 24 bits of session and 8 of class where the RFC has 26 and 6,
+and four times that stay where they are (sent, received, reply sent, reply received), while a
+responder of the RFC moves those of the query to the third and fourth place (section 4.3).
+
+A report is the payload of a UDP datagram (RFC 7876, section 4.3): the DM TLV that the far router
+saw, turned into a response, and behind it the addresses of both ends as the objects 129 and 130
+of RFC 6374, section 3.5.2. All is in network byte order; times are nanoseconds of TAI.
 """
 
 from __future__ import annotations
@@ -16,15 +20,17 @@ from typing import Final
 from nfc.errors import ObjectError, UsageError
 
 DM_TYPE: Final = 7
-URO_TYPE: Final = 131
-DESTINATION_TYPE, SOURCE_TYPE = 129, 130  # RFC 6374, section 3.5
-OPTIONAL: Final = 128  # TLVs from here on may be skipped by whom they tell nothing
+URO_TYPE: Final = 131  # RFC 7876, section 3.1
+# RFC 6374, section 3.5.2: type, length, address family (16 bits), address.
+DESTINATION_TYPE, SOURCE_TYPE = 129, 130
+OPTIONAL: Final = 128  # TLVs from here on may be skipped by whom they tell nothing (section 3.5)
 
-# Control codes (RFC 6374, section 3.1): of a query, and of a response.
+# Control codes (RFC 6374, section 3.1): of a query, and of a response. IANA keeps them as
+# "Loss/Delay Measurement Control Code" (g-ach-parameters).
 IN_BAND, OUT_OF_BAND, NO_ANSWER = 0x00, 0x01, 0x02
-SUCCESS, FIRST_ERROR, BAD_VERSION, BAD_CONTROL = 0x01, 0x10, 0x11, 0x12
+SUCCESS, BAD_VERSION, BAD_CONTROL = 0x01, 0x11, 0x12
 VERSION: Final = 1
-PTP: Final = 3  # the time format: 32 bits of seconds, 32 of nanoseconds
+PTP: Final = 3  # the time format: 32 bits of seconds, 32 of nanoseconds (RFC 6374, section 3.4)
 
 NS: Final = 1_000_000_000
 _AFI_IPV6: Final = 2  # IANA's address family number
@@ -36,16 +42,27 @@ _TIMES = struct.Struct("!8I")
 _ADDRESS = struct.Struct("!BBH16s")
 _RESPONSE, _CLASS_SET = 0x08, 0x04  # of the byte with the version
 
+# Of a response that says 0x02 to 0x05 the query was understood, but its data must not be used.
 REASONS: Final = {
     SUCCESS: "success",
-    0x02: "the data may be inconsistent",
-    FIRST_ERROR: "unspecified error",
+    0x02: "invalid data format",
+    0x03: "initialization in progress",
+    0x04: "a reset of the data occurred",
+    0x05: "resource temporarily unavailable",
+    0x10: "unspecified error",
     BAD_VERSION: "unsupported version",
     BAD_CONTROL: "unsupported control code",
     0x13: "unsupported data format",
+    0x14: "authentication failure",
+    0x15: "invalid destination node identifier",
+    0x16: "connection mismatch",
+    0x17: "unsupported mandatory TLV object",
+    0x18: "unsupported query interval",
     0x19: "administrative block",
     0x1A: "resource unavailable",
+    0x1B: "resource released",
     0x1C: "invalid message",
+    0x1D: "protocol error",
 }
 
 
@@ -151,7 +168,7 @@ class Report:
         message = Message.decode(data)
         if not message.response:
             raise ObjectError("a query, not a response", where="byte 4")
-        if message.control < FIRST_ERROR:
+        if message.control == SUCCESS:
             if message.query_format != PTP or message.response_format != PTP:
                 raise ObjectError("times are not in the format of PTP", where="byte 8")
             if not message.sent or not message.received:

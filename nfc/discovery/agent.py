@@ -100,24 +100,32 @@ class Mirror:
 
 
 def run(
-    name: str, netns: str | None, stop: Callable[[], bool], ready: Callable[[Counts], None]
+    name: str,
+    netns: str | None,
+    stop: Callable[[], bool],
+    ready: Callable[[Counts], None],
+    again: Callable[[], bool] = lambda: False,
 ) -> Counts:
     """Keep the table of the function, and of those that replace it, until `stop` says so; `ready`
-    is called when it is right for the first time. Raises UsageError, NfcError."""
+    is called when it is right for the first time, and each time that `again` has said to read it
+    and the routes anew. Raises UsageError, NfcError."""
     with open_store(shared=True) as store:
         record = select_one(store, name, netns)
     with _bell(record.namespace) as bell:
         while True:
             with Mirror(record) as mirror:
                 ready(mirror.sync())
-                current = _serve(mirror, bell, stop)
+                current = _serve(mirror, bell, stop, again)
                 if current is None:
                     return mirror.counts
                 record = current
 
 
-def _serve(mirror: Mirror, bell: socket.socket, stop: Callable[[], bool]) -> Record | None:
-    """Until told to stop (None), or another program is in force (its record)."""
+def _serve(
+    mirror: Mirror, bell: socket.socket, stop: Callable[[], bool], again: Callable[[], bool]
+) -> Record | None:
+    """Until told to stop (None), or to begin anew: another program is in force, or `again` says
+    so (its record)."""
     poll = select.poll()
     poll.register(bell, select.POLLIN)
     looked = time.monotonic()
@@ -126,7 +134,7 @@ def _serve(mirror: Mirror, bell: socket.socket, stop: Callable[[], bool]) -> Rec
         current = Store(state_dir()).read(mirror.record.netns, mirror.record.name)
         if current is None:
             raise NfcError(f"{mirror.record.name} is not deployed any more")
-        if current.generation != mirror.record.generation:
+        if current.generation != mirror.record.generation or again():
             return current
         if not rang and time.monotonic() - looked < LOOK_AGAIN_S:
             continue

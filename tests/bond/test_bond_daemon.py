@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bond_flow import SERVER, Flow, drops, since
 
 from nfc.deploy.settings import set_params
 from nfc.deploy.status import read_status
-from nfc.lab import load, standing
+from nfc.lab import load, records, standing
 from nfc.lab.file import read
 
 pytestmark = pytest.mark.kernel
 BOND = Path(__file__).parents[2] / "examples" / "bond"
-SERVER = "fd00:20::2"
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,14 @@ class Running:
                 return event
         raise AssertionError(f"no {wanted} {more} in {self.events}")
 
+    def until_status(self, link: str, key: str, near: float, within: float = 0) -> None:
+        """Until its status says so of a link."""
+        deadline = time.monotonic() + 8
+        while time.monotonic() < deadline:
+            if abs(self.until("status")["links"][link][key] - near) <= within:
+                return
+        raise AssertionError(f"{key} of {link} is not {near}: {self.events[-1]}")
+
     def stop(self) -> None:
         """As systemd does."""
         self.process.send_signal(signal.SIGTERM)
@@ -75,7 +83,7 @@ def daemon(lab: str, folder: Path, *before: str, more: str = "") -> Iterator[Run
     state = f'state = "{folder / "state.json"}"\n'
     config.write_text(state + more + (BOND / "cpe.toml").read_text())
     command = [sys.executable, "-m", "nfc", "bond", "run", str(config), "--json"]
-    command += ["--netns", standing.namespace(lab, "cpe")]
+    command += ["--netns", standing.namespace(lab, "cpe"), "--every", "0.1"]
     process = standing.inside(
         lab, "cpe", subprocess.Popen, [*before, *command], stdout=subprocess.PIPE,
         text=True, bufsize=1,
@@ -100,18 +108,15 @@ def devices(lab: str) -> list[str]:
 
 
 def spread(lab: str) -> load.Datagrams:
-    """Datagrams from home to server: half over each link."""
+    """Datagrams from home to server: half over each link. All come, however busy the machine is."""
+    before = drops(lab)
     with (
         standing.inside(lab, "s", load.datagram_socket, SERVER, 5201) as into,
         standing.inside(lab, "h", socket.socket, socket.AF_INET6, socket.SOCK_DGRAM) as out,
     ):
-        return load.datagrams(out, into, rate=2e6, size=400, seconds=0.5, grace=2.0)
-
-
-def mostly(found: load.Datagrams) -> bool:
-    """Whether they came through. A link that is out would take half of them; a machine that
-    stalls for a tenth of a second has been seen to lose three of 271."""
-    return found.received > 0.95 * found.sent
+        found = load.datagrams(out, into, rate=2e6, size=400, seconds=0.5, grace=10.0)
+    assert found.received == found.sent, since(before, drops(lab))
+    return found
 
 
 def until_weights(lab: str, wanted: tuple[str, str]) -> None:
@@ -132,7 +137,6 @@ def calm(lab: str) -> None:
 def test_the_faster_link_is_held_back_and_nothing_is_overtaken(lab: str, tmp_path: Path) -> None:
     calm(lab)
     before = spread(lab)
-    assert mostly(before)
     assert before.delay_us is not None
     assert before.delay_us.minimum < 10_000
     assert before.reordered > before.sent / 4
@@ -145,7 +149,6 @@ def test_the_faster_link_is_held_back_and_nothing_is_overtaken(lab: str, tmp_pat
         found = []
         for _ in range(8):
             after = spread(lab)
-            assert mostly(after)
             assert after.delay_us is not None
             found.append((after.delay_us.minimum / 1000, after.reordered / after.sent))
             if found[-1][0] > 13 and found[-1][1] < 0.25:
@@ -167,8 +170,7 @@ def test_a_link_that_fails_is_out_within_a_second_and_comes_back(lab: str, tmp_p
         out = running.until("out", link="a")
         assert out["time"] - cut < 1.0  # 0.5 s of silence, and what the machine adds
         until_weights(lab, ("0", "1"))
-        found = spread(lab)
-        assert mostly(found)
+        spread(lab)
         standing.change_link(lab, "a", {"down": False}, {"down": False})
         mended = time.time()
         assert running.until("back", link="a")["time"] - mended < 2.0
@@ -197,13 +199,141 @@ def test_killed_it_leaves_a_bond_that_works_and_begins_where_it_was(
         time.sleep(0.3)
         running.process.kill()
         running.process.wait()
-    found = spread(lab)
-    assert mostly(found)
+    spread(lab)
     with daemon(lab, tmp_path) as running:
         running.until("started")
         kept = json.loads((tmp_path / "state.json").read_text())
         assert kept["links"]["a"]["up"]
         running.stop()
+
+
+def wires(lab: str) -> list[int]:
+    record = records.read(lab)
+    assert record is not None
+    return [process.pid for process in record.processes if process.name.startswith("wire-")]
+
+
+def test_a_wire_that_stands_still_loses_nothing(lab: str) -> None:
+    """Where a bond's test lost three packets now and then: after a stop of more than 50 ms a wire
+    took some for so much older than others that they would have overfilled its queue."""
+    calm(lab)
+    before = drops(lab)
+    with Flow(lab) as flow:
+        for _ in range(3):
+            time.sleep(0.1)
+            for pid in wires(lab):
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(0.1)
+            for pid in wires(lab):
+                os.kill(pid, signal.SIGCONT)
+        time.sleep(0.1)
+    assert flow.lost == [], since(before, drops(lab))
+
+
+def test_nothing_is_lost_when_it_starts_stalls_changes_and_ends(lab: str, tmp_path: Path) -> None:
+    calm(lab)
+    before = drops(lab)
+    with Flow(lab) as flow, daemon(lab, tmp_path, more='window = "200ms"\n') as running:
+        running.until("hold", link="b")
+        for ms in (25, 5, 1, 15):
+            delay = ms * 1_000_000
+            standing.change_link(lab, "a", {"delay": delay}, {"delay": delay})
+            running.until_status("b" if ms > 2.5 else "a", "held_ms", abs(ms - 2.5), 1)
+        running.process.send_signal(signal.SIGSTOP)
+        time.sleep(0.7)  # longer than a link may be silent
+        running.process.send_signal(signal.SIGCONT)
+        running.until("status")
+        time.sleep(0.3)
+        running.stop()
+        time.sleep(0.1)
+    assert flow.lost == [], (since(before, drops(lab)), running.events)
+    assert [e["link"] for e in running.events if e["event"] in ("out", "back")] == []
+
+
+def test_killed_it_takes_along_only_what_it_held(lab: str, tmp_path: Path) -> None:
+    calm(lab)
+    with Flow(lab, grace=2.0) as flow, daemon(lab, tmp_path) as running:
+        running.until("hold", link="b")
+        time.sleep(0.3)
+        killed = time.time()
+        running.process.kill()
+        running.process.wait()
+        gone = time.time()
+        time.sleep(0.3)
+    assert devices(lab) == []
+    # What waited for 12.5 ms, and what came until the device was gone: over one of two links.
+    assert [n for n in flow.lost if not killed - 0.5 < flow.sent[n] < gone] == []
+    assert len(flow.lost) < 0.5 * sum(killed - 0.1 < sent < gone for sent in flow.sent)
+
+
+def test_what_does_not_find_room_is_counted(lab: str, tmp_path: Path) -> None:
+    """The device takes 10,000 packets while the daemon stands still, the kernel's own included."""
+    calm(lab)
+    with (
+        daemon(lab, tmp_path) as running,
+        standing.inside(lab, "cpe", socket.socket, socket.AF_INET6, socket.SOCK_DGRAM) as out,
+    ):
+        running.until("hold", link="b")
+        running.until_status("b", "lost_packets", 0)
+        running.process.send_signal(signal.SIGSTOP)
+        os.waitpid(running.process.pid, os.WUNTRACED)  # until it has stopped
+        for _ in range(10_050):
+            out.sendto(b"", ("fd00:bb::6", 9))
+        running.process.send_signal(signal.SIGCONT)
+        running.until_status("b", "lost_packets", 55, 5)
+        lost = running.events[-1]["links"]["b"]["lost_packets"]
+        running.until_status("b", "delayed_packets", 10_050 - lost)
+        running.stop()
+        assert running.until("stopped")["lost"] == {"a": 0, "b": lost}
+
+
+def test_a_configuration_is_read_again(lab: str, tmp_path: Path) -> None:
+    """Nothing is lost over it; a wrong one changes nothing."""
+    calm(lab)
+    config = tmp_path / "cpe.toml"
+    before = drops(lab)
+    with Flow(lab) as flow, daemon(lab, tmp_path, more='window = "200ms"\n') as running:
+        running.until("hold", link="b")
+        good = config.read_text()
+
+        def again(text: str, event: str) -> dict[str, Any]:
+            config.write_text(text)
+            running.process.send_signal(signal.SIGHUP)
+            return running.until(event)
+
+        again(good + "weight = 3\n", "reloaded")  # of link b, which comes last
+        until_weights(lab, ("1", "3"))
+        for text, said in (
+            (good.replace('dev = "b"', "dev = 5"), "link[2].dev must be an interface's name"),
+            (good.replace('dev = "b"', 'dev = "c"'), "cannot send out of c: No such device"),
+            (good.replace('"bond"', '"bind"'), "nothing called 'bind' is deployed"),
+            ("[", "cpe.toml: "),
+        ):
+            message = again(text, "problem")["message"]
+            assert message.startswith("the configuration stays as it was: ")
+            assert said in message
+        assert weights(lab) == ("1", "3")
+        assert devices(lab) == ["bond-a", "bond-b"]
+        # Link b gets other addresses for its queries, and so a device of its own.
+        again(good.replace("fd00:cb::1", "fd00:1b::1"), "reloaded")
+        assert devices(lab) == ["bond-a", "bond-b.0"]
+        until_weights(lab, ("1", "1"))
+        running.until("hold", link="b")
+        again("equalise = false\n" + good, "reloaded")
+        assert devices(lab) == []
+        running.stop()
+    assert flow.lost == [], (since(before, drops(lab)), running.events)
+    assert [e["link"] for e in running.events if e["event"] in ("out", "back")] == []
+
+
+def test_a_device_that_somebody_removes_ends_it_with_an_error(lab: str, tmp_path: Path) -> None:
+    calm(lab)
+    with daemon(lab, tmp_path) as running:
+        running.until("hold", link="b")
+        ns = standing.namespace(lab, "cpe")
+        subprocess.run(["ip", "-n", ns, "link", "del", "bond-b"], check=True)
+        assert running.process.wait(10) == 1
+    spread(lab)
 
 
 def test_what_somebody_else_sets_is_put_right(lab: str, tmp_path: Path) -> None:

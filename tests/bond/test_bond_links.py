@@ -28,6 +28,7 @@ def test_a_link_that_is_silent_too_long_is_out_and_back_after_some_answers() -> 
     a, b = links.all
     assert links.weights() == {"weight_a": 1, "weight_b": 1}
     for now in range(0, 2000, 50):
+        links.asked()
         links.answered(b, now * MS, 5 * MS, 10 * MS)
         failed = links.silent(now * MS)
         assert failed == ([a] if now == 550 else [])  # once, when 500 ms are over
@@ -41,6 +42,8 @@ def test_answers_before_it_fails_again_do_not_count() -> None:
     links = Links(CONFIG, 0)
     a, b = links.all
     for now in (600, 1300, 2000, 2700, 3400, 4100):
+        for _ in range(14):
+            links.asked()
         links.answered(b, now * MS, 5 * MS, 10 * MS)
         links.silent(now * MS)
         assert not links.answered(a, now * MS, 1, 1)
@@ -49,9 +52,35 @@ def test_answers_before_it_fails_again_do_not_count() -> None:
 
 def test_if_nobody_answers_all_links_stay_in() -> None:
     links = Links(CONFIG, 0)
+    for _ in range(12):
+        links.asked()
     assert len(links.silent(600 * MS)) == 2
     assert links.weights() == {"weight_a": 1, "weight_b": 1}
     assert set(links.hold().values()) == {0}
+
+
+def test_a_link_that_was_not_asked_is_not_to_blame() -> None:
+    """A daemon that was stopped for a while, or did not get to run, has heard nobody."""
+    links = Links(CONFIG, 0)
+    assert links.silent(5000 * MS) == []
+    for now in range(5000, 5200, 50):
+        links.asked()
+        assert links.silent(now * MS) == []
+    links.asked()  # the fifth: half of what there should be in 500 ms
+    assert links.silent(5200 * MS) == links.all
+
+
+def test_another_configuration_keeps_what_is_known_of_the_same_links() -> None:
+    links = Links(CONFIG, 0)
+    answer_all(links, 1, 30 * MS, 5 * MS)
+    links.all[0].up, links.all[1].held = False, 7 * MS
+    other = parse(TEXT.replace("fd00:cb::1", "fd00:1b::1") + "weight = 9\n", "cpe.toml")
+    made = links.adopt(other, 100)
+    a, b = made.all
+    assert (a.up, len(a.delays)) == (False, 1)
+    assert (b.up, b.held, len(b.delays), b.heard, b.config.weight) == (True, 0, 0, 100, 9)
+    assert made.weights() == {"weight_a": 0, "weight_b": 9}
+    assert links.all[0].config is CONFIG.links[0]  # nothing has changed there
 
 
 @given(

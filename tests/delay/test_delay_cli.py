@@ -65,7 +65,9 @@ def kept(tmp_path: Path) -> Path:
     for window in range(4):
         for session, base in ((1, 1_000_000), (2, 20_000_000)):
             for step in range(50):
-                message = Message(session, 10**9, 10**9 + base + step * 100, response=True)
+                message = Message(
+                    session, 10**9, 10**9 + base + step * 100, control=1, response=True
+                )
                 paths.take(Report(message, IPv6Address(1), IPv6Address(2)), "", 1.8e9 + window)
         paths.close(1.8e9 + window)
     file = tmp_path / "delay.json"

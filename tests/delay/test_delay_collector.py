@@ -105,12 +105,13 @@ def test_paths_are_told_apart_and_counted() -> None:
         assert paths.take(said(1, delay), "fd00:2::1", 5.0) is not None
     paths.take(said(1, source="fd00::2"), "fd00:2::1", 5.0)
     paths.take(said(1, control=0x11), "fd00:2::1", 6.0)
+    paths.take(said(1, 5, control=0x02), "fd00:2::1", 6.0)  # its times must not be used
     mine, other = paths.all.values()
     assert mine.name == "mine"
     assert other.name == "session 1 fd00::2 → fd00:b::d"
     figures = mine.figures(7.0)
     assert (figures["samples"], figures["median"], figures["last"]) == (3, 2003, 6.0)
-    assert figures["errors"] == {"unsupported version": 1}
+    assert figures["errors"] == {"unsupported version": 1, "invalid data format": 1}
 
 
 def test_there_are_only_so_many_paths_and_room_for_the_named_ones() -> None:
@@ -121,6 +122,25 @@ def test_there_are_only_so_many_paths_and_room_for_the_named_ones() -> None:
     assert paths.take(said(1), "fd00:2::1", 0.0) is not None
     assert len(paths.all) == 10
     assert paths.take(said(200), "fd00:2::1", 0.0) is None
+
+
+def test_another_configuration_renames_paths_and_keeps_what_was_counted() -> None:
+    paths = Paths((Named("mine", 1),), most=3)
+    for session in (1, 2):
+        paths.take(said(session), "fd00:2::1", 5.0)
+        for window in range(4):
+            paths.take(said(session), "fd00:2::1", 5.0)
+            paths.close(float(window))
+    paths.adopt((Named("theirs", 2, clock="/none"),), 2, 3)
+    one, two = paths.all.values()
+    assert (one.name, two.name) == ("session 1 fd00::1 → fd00:b::d", "theirs")
+    assert (one.delays.count, [p.begin for p in two.points]) == (5, [1.0, 2.0, 3.0])
+    assert two.clock is not None
+    assert "cannot read /none" in two.clock.problem
+    assert paths.take(said(3), "fd00:2::1", 5.0) is None  # two at most
+    paths.adopt((), 3, 3)
+    assert two.clock is None
+    assert paths.take(said(3), "fd00:2::1", 5.0) is not None
 
 
 def test_only_so_many_windows_are_kept() -> None:

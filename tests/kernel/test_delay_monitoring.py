@@ -242,6 +242,46 @@ def test_reports_only_go_where_they_may(net: Chain, receiver: socket.socket) -> 
     assert err == "0 reports sent, 5 refused\n"
 
 
+def test_the_collector_reads_its_configuration_again(net: Chain, tmp_path: Path) -> None:
+    """Under other names and on another port, it still has what it had; a wrong one is refused."""
+    config = tmp_path / "delay.toml"
+    path = f'[[path]]\nname = "NAME"\nsession = 1\nsid = "{SID}"\n'
+    report = Report(Message(1, 10**9, 2 * 10**9, response=True, control=1, response_format=3))
+
+    def send(port: int) -> None:
+        with net.lab.socket("h2") as out:
+            out.sendto(report.encode(), (H2, port))
+        time.sleep(0.1)
+
+    config.write_text(f'listen = "[{H2}]:{PORT}"\n')
+    command = ("delay", "collect", str(config), "--netns", net.lab.name("h2"), "--json")
+    with service(*command, "--every", "60", until="collecting") as collector:
+        assert collector.stderr is not None
+
+        def again(text: str) -> str:
+            assert collector.stderr is not None
+            config.write_text(text)
+            collector.send_signal(signal.SIGHUP)
+            return collector.stderr.readline()
+
+        send(PORT)
+        for wrong, why in (
+            ("listen = 5", f"{config}: listen must be an address and a port"),
+            (f'listen = "[{H2}]:{PORT}"\nstate = "/x"', "another 'state' takes a restart"),
+            (f'listen = "[fd00:77::1]:{PORT}"', "cannot listen on [fd00:77::1]:4739"),
+            ('metrics = "[fd00:77::1]:9739"', "cannot serve metrics on port 9739"),
+        ):
+            assert again(wrong).startswith(f"the configuration stays as it was: {why}"), wrong
+        send(PORT)
+        other = f'listen = "[{H2}]:{PORT + 1}"\nmetrics = "[{H2}]:9739"\n'
+        assert "collecting on" in again(other + path.replace("NAME", "one").replace(SID, H2))
+        assert "metrics on port 9739" in collector.stderr.readline()
+        send(PORT + 1)
+        assert "collecting on" in again(other + path.replace("NAME", "two").replace(SID, H2))
+        rows = lines(ended(collector))
+    assert [(row["path"], row["samples"]) for row in rows] == [("two", 3)]
+
+
 def test_metrics_over_http(net: Chain) -> None:
     names = {node: net.lab.name(node) for node in net.nodes}
     collect = ("delay", "collect", "--listen", f"[{H2}]:{PORT}", "--metrics", f"[{H2}]:9739")
@@ -391,7 +431,12 @@ def test_no_service_needs_a_capability(net: Chain, tmp_path: Path) -> None:
     ]
     with contextlib.ExitStack() as stack:
         running = [stack.enter_context(started(command)) for command in commands]
-        time.sleep(1.0)
+        for process, word in zip(running, ("collecting", "reporting"), strict=False):
+            assert process.stderr is not None
+            assert word in process.stderr.readline()
+        deadline = time.monotonic() + 20
+        while not clock.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
         for process in running:
             assert process.poll() is None, process.communicate()
             status = Path(f"/proc/{process.pid}/status").read_text()

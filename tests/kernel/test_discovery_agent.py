@@ -40,8 +40,10 @@ def net() -> Iterator[Chain]:
 
 
 @pytest.fixture
-def r1(net: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """r1's namespace, with the agent running."""
+def agent(
+    net: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[subprocess.Popen[str]]:
+    """Running on r1."""
     monkeypatch.setenv("NFC_STATE_DIR", str(tmp_path / "state"))
     name = net.lab.name("r1")
     deploy(Request(data_dir("stdlib") / "oamp.nf", str(SID), "eth0", netns=name))
@@ -53,7 +55,7 @@ def r1(net: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     assert agent.stderr is not None
     try:
         assert "entries" in agent.stderr.readline()
-        yield name
+        yield agent
         agent.send_signal(signal.SIGTERM)
         _, err = agent.communicate(timeout=5)
         assert agent.returncode == 0, err
@@ -62,6 +64,12 @@ def r1(net: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         agent.kill()
         agent.communicate()
         undeploy([], None, all_=True)
+
+
+@pytest.fixture
+def r1(net: Chain, agent: subprocess.Popen[str]) -> str:
+    """r1's namespace, with the agent running."""
+    return net.lab.name("r1")
 
 
 def ip(netns: str, *lines: str) -> None:
@@ -120,6 +128,22 @@ def test_it_answers_what_the_routes_are(net: Chain, r1: str) -> None:
 
 CHURN_S = float(os.environ.get("NFC_CHURN_S", "2"))  # 60 for what the page says
 A_SECOND, PREFIXES = 1000, 200
+
+
+def test_on_sighup_it_puts_right_what_somebody_else_has_written(
+    net: Chain, r1: str, agent: subprocess.Popen[str]
+) -> None:
+    before = asked(net, "fd00:2::1")
+    assert before != NONE
+    with open_store(shared=True) as store:
+        record = select_one(store, "end_oamp", r1)
+    with Mirror(record) as mirror:
+        mirror.write({})
+    assert asked(net, "fd00:2::1") == NONE
+    agent.send_signal(signal.SIGHUP)
+    assert agent.stderr is not None
+    assert "entries" in agent.stderr.readline()
+    assert asked(net, "fd00:2::1") == before
 
 
 def test_it_stays_right_while_routes_change(net: Chain, r1: str) -> None:
