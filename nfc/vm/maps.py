@@ -516,6 +516,16 @@ class RingMap(VmMap):
         return iter(())
 
 
+class CgroupMap(VmMap):
+    """cgroup_array: no packet here has a socket, so nobody asks which groups are in it."""
+
+    has_values = False
+
+    def keys(self) -> Iterator[bytes]:
+        """There are none."""
+        return iter(())
+
+
 class PerfMap(VmMap):
     """perf_event_array: as if a reader sat at every CPU's buffer, and never fell behind.
 
@@ -541,6 +551,7 @@ _KINDS: dict[str, type[VmMap]] = {
     "prog_array": ProgArrayMap,
     "perf_event_array": PerfMap,
     "percpu_hash": HashMap,
+    "cgroup_array": CgroupMap,
     "percpu_array": ArrayMap,
     "lru_hash": HashMap,
     "lru_percpu_hash": HashMap,

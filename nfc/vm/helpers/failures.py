@@ -26,6 +26,7 @@ FAILURES: dict[int, tuple[int, ...]] = {
     13: (errno.EINVAL, errno.ERANGE),
     25: (errno.ENOENT, errno.EINVAL, errno.EFAULT, errno.E2BIG, errno.EOPNOTSUPP),
     26: (errno.EFAULT,),
+    33: (errno.ENOENT,),
     38: (errno.EINVAL, ENOTSUPP),
     39: (errno.ENOMEM,),
     40: (ENOTSUPP,),

@@ -6,6 +6,7 @@ import errno
 from zlib import crc32
 
 from nfc.vm.context import HASH
+from nfc.vm.helpers.base import map_for
 from nfc.vm.machine import Machine
 from nfc.vm.packet import IPV6_SIZE
 
@@ -72,11 +73,18 @@ def _zero(m: Machine, ctx: int, *_: int) -> int:
     return 0
 
 
+def _under_cgroup(m: Machine, ctx: int, handle: int, *_: int) -> int:
+    m.need_context(ctx)
+    map_for(m, handle, 33)
+    return -errno.ENOENT  # a packet that is forwarded has no socket
+
+
 TABLE = {
     17: _zero,  # bpf_get_cgroup_classid: no socket
     24: _zero,  # bpf_get_route_realm: IPv6 routes have none
     26: _load_bytes,
     28: _csum_diff,
+    33: _under_cgroup,
     34: _hash,
     39: _pull_data,
 }

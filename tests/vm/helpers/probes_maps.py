@@ -333,12 +333,38 @@ def _calls() -> list[Probe]:
         Probe(EACH, "stops", each("array", "stop")),
         Probe(EACH, "empty", [delete("hash", number(1)), each("hash")]),
         *(Probe(EACH, f"{name}, flags", each(name, flags=1)) for name in kinds),
+        *(
+            Probe(
+                UPDATE,
+                f"{name}, more than it holds",
+                [
+                    onto_stack(-16, bytes(8)),
+                    mov(1, 200),
+                    to_function(2, f"fill_{name}"),
+                    to_stack(3, -16),
+                    mov(4, 0),
+                    call(LOOP),
+                    load(8, 1, 10, -16),
+                    keep(0, 1),
+                ],
+            )
+            for name in ("lru", "percpu_lru")
+        ),
         Probe(TAIL, "there", tail(0), results=()),
         Probe(TAIL, "nobody there", tail(3), results=()),
         Probe(TAIL, "behind the end", tail(4), results=()),
         Probe(TAIL, "far behind", tail(-1), results=()),
         Probe(TAIL, "until it does not", tail(1), results=()),
     ]
+
+
+def fill(name: str) -> Code:
+    """A function that puts an entry for its index; whatever does not work is added up."""
+    return [
+        copy(6, 2), store(4, 10, -8, 1), onto_stack(-16, bytes(8)), to_map(1, name),
+        to_stack(2, -8), to_stack(3, -16), mov(4, 0), call(UPDATE), load(8, 1, 6, 0),
+        I(0x0F, 1, 0), store(8, 6, 0, 1), mov(0, 0), EXIT,
+    ]  # fmt: skip
 
 
 def tail(index: int) -> Code:
@@ -357,6 +383,7 @@ def others() -> list[Program]:
             load(4, 2, 2, 0), load(8, 3, 3, 0), I(0x0F, 2, 3), load(8, 3, 4, 0), I(0x0F, 2, 3),
             add(2, 100), store(8, 4, 0, 2), mov(0, 0), EXIT,
         ]),
+        *(assembled(f"fill_{name}", fill(name)) for name in ("lru", "percpu_lru")),
         assembled("stop", [mov(0, 1), EXIT]),
         assembled("tail", [log, mov(1, 77), keep(2, 1), mov(0, 0), EXIT], 4, "lwt"),
         assembled("spin", [

@@ -14,6 +14,7 @@ from probing import (
     load,
     mov,
     onto_stack,
+    to_map,
     to_stack,
     wide,
 )  # fmt: skip
@@ -27,6 +28,7 @@ HASH, CHANGE_TAIL, PULL, CSUM_UPDATE, NO_HASH, NODE, CHANGE_HEAD, LEVEL = (
 NS, RANDOM, CPU, JIFFIES, BOOT, COARSE, TAI = 5, 7, 8, 118, 125, 160, 208
 LEN, CTX_HASH, PROTOCOL = 0, 68, 16
 MANGLED_0, ENFORCE, PSEUDO, IPV6 = 0x20, 0x40, 0x10, 0x80
+CGROUP = 33
 NOWHERE = 7777  # no interface has this number
 
 
@@ -62,6 +64,10 @@ def simple(helper: int, *arguments: int, slot: int = 0) -> Code:
 def field(offset: int, slot: int) -> Code:
     """A word of the context, into the log."""
     return [load(4, 1, 6, offset), keep(slot, 1)]
+
+
+def cgroup(index: int) -> Code:
+    return [context(), to_map(2, "groups"), mov(3, index), call(CGROUP), keep(0)]
 
 
 def bare(helper: int) -> Code:
@@ -102,6 +108,16 @@ def everywhere() -> list[Probe]:
               copy(3, 1), I(0x07, 3, 0, 0, 8), I(0x2D, 3, 2, 2), load(4, 4, 1, 4), keep(1, 4)]),
         Probe(NODE, "of this CPU", bare(NODE)),
         Probe(CPU, "this one", bare(CPU)),
+        *(
+            Probe(CPU, f"and give {verdict} back", bare(CPU), verdict=verdict)
+            for verdict in (1, 2, 3, 4, 7, 8, 127, 129, -1)
+        ),
+        *(
+            Probe(CPU, f"packet {name}", bare(CPU), ("in", "out", "xmit"), packet=name)
+            for name in ("udp", "long", "hop")
+        ),
+        Probe(CGROUP, "no socket", cgroup(0)),
+        Probe(CGROUP, "behind the end", cgroup(4)),
         Probe(RANDOM, "a number", bare(RANDOM), loose={0: "random"}),
         Probe(NS, "now", bare(NS), loose={0: "clock"}),
         Probe(BOOT, "now", bare(BOOT), loose={0: "clock"}),

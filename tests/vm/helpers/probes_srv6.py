@@ -120,8 +120,19 @@ def _encaps() -> list[Probe]:
     for name, header in outer.items():
         found.append(Probe(ENCAP, name, encap(IP, header)))
         found.append(Probe(ENCAP, f"{name}, rerouted", tried(IP, header), verdict=None))
+    fragment = bytes.fromhex("4000")
+    unbroken = v4("10.30.0.9")[:6] + fragment + v4("10.30.0.9")[8:]
+    for name, header in {"IPv6": v6(FAR), "IPv4, unbroken": unbroken}.items():
+        found += [
+            Probe(ENCAP, f"{name}, too long then", encap(IP, header), packet="long"),
+            Probe(ENCAP, f"{name}, too long then, rerouted", tried(IP, header), packet="long",
+                  verdict=None),
+        ]  # fmt: skip
     return [
         *found,
+        Probe(ENCAP, "too long then", encap(SEG6, two), ("in",), packet="long"),
+        Probe(ENCAP, "in line, too long then", encap(INLINE, two), ("in",), packet="long"),
+        Probe(ENCAP, "IPv4, not fragmented", tried(IP, unbroken), verdict=None),
         Probe(ENCAP, "SRH on IPv4", [encap(IP, v4("10.30.0.9")), encap(SEG6, srh(NEAR), slot=1)],
               ("in",), results=(0, 1), verdict=DROP),
         Probe(ENCAP, "IPv4, then cut", [encap(IP, v6(FAR)), context(), mov(2, 100), mov(3, 0),

@@ -195,6 +195,7 @@ MAPS = (
     MapDef("ring", 27, 0, 0, 4096),
     MapDef("perf", 4, 4, 4, 16),
     MapDef("programs", 3, 4, 4, 4),
+    MapDef("groups", 8, 4, 4, 4),
 )
 HASHES = ("hash", "percpu_hash", "lru", "percpu_lru")
 START = {  # what is in maps when a probe begins; other keys of hashes are not there
