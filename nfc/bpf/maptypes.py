@@ -79,6 +79,11 @@ def fault(definition: MapDef) -> str:
             return f"its key has {key} bytes, and has to have 4"
         if name in ("prog_array", "perf_event_array", "cgroup_array") and value != 4:
             return f"its value has {value} bytes, and has to have 4"
+    if name in ("array_of_maps", "hash_of_maps"):
+        if name == "array_of_maps" and key != 4:
+            return f"its key has {key} bytes, and has to have 4"
+        if value != 4:
+            return f"its value has {value} bytes, and has to have 4"
     if name in ("hash", "percpu_hash", "lru_hash", "lru_percpu_hash", "lpm_trie"):
         if not 0 < key <= MAX_STACK_VALUE:
             return f"its key has {key} bytes"

@@ -124,9 +124,9 @@ class Batch:
         d.program = self.jit.address
         d.template = host_address(self.template)
         d.drain, d.budget = simulator.drain, machine.limit
-        d.rings = 1 + max((m.number for m in simulator.maps.values()), default=-1)
+        d.rings = 1 + max(machine.map_list, default=-1)
         self._drive = function_type(2)(runtime().address("nfc_drive"))
-        self._names = {one.number: one.info.name for one in simulator.maps.values()}
+        self._names = {one.number: one.info.name for one in machine.map_list.values()}
         self._slow_only = bool(machine.fib.links) and simulator.hook in hooks.AFTER_FORWARDING
 
     def link(self, number: int) -> str:
@@ -205,7 +205,7 @@ class Batch:
     def _drained(self) -> None:
         """A reader takes what is in the rings, as after each packet."""
         if self.simulator.drain:
-            for one in self.simulator.maps.values():
+            for one in self.machine.map_list.values():
                 if isinstance(one, RingMap):
                     one.take()
 

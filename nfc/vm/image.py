@@ -65,7 +65,7 @@ class Image:
         if insn.calls_local:
             inside = 0 <= slot + 1 + insn.imm < len(self.code)
             return "" if inside else "calls outside the program"
-        if insn.jump is None or insn.opcode == isa.MAY_GOTO:
+        if insn.jump is None:
             return f"is not modelled: {insn}"
         inside = 0 <= slot + 1 + insn.jump <= len(self.code)
         return "" if inside else "jumps out of the program"

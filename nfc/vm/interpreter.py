@@ -222,6 +222,17 @@ class Interpreter:
                 return target
 
             return go
+        if i.opcode == isa.MAY_GOTO:
+            machine = self.machine
+
+            def leave(registers: Registers) -> int:
+                if machine.budget >= machine.patience:
+                    return following
+                if cost > 0:
+                    spend(cost)
+                return target
+
+            return leave
         bits = 64 if i.cls == isa.JMP else 32
         mask = MASK64 if bits == 64 else MASK32
         compare, dst, src, constant = JUMPS[i.opcode & 0xF0], i.dst, i.src, i.imm & mask

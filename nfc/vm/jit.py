@@ -349,7 +349,10 @@ class Function(Code):
             else ir.Constant(I64 if bits == 64 else I32, i.imm & (1 << bits) - 1)
         )
         code = i.opcode & 0xF0
-        if code == 0x40:
+        if i.opcode == isa.MAY_GOTO:
+            left = ir.Constant(I64, self.machine.patience)
+            hit = self.b.icmp_signed("<", self.s.get("budget").value, left)
+        elif code == 0x40:
             hit = self.b.icmp_unsigned("!=", self.b.and_(a, b), ir.Constant(a.type, 0))
         else:
             compare = self.b.icmp_signed if code in SIGNED else self.b.icmp_unsigned

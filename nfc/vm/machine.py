@@ -90,11 +90,10 @@ class Machine:
         self.memory.load_context = self.context.load
         self.memory.store_context = self.context.store
         self.skb.region.writable = self.hook == "xmit"
-        self.map_list = {one.number: one for one in self.maps.values()}
-        regions = self.memory.regions
+        self.map_list: dict[int, VmMap] = {}
+        self.on_adopted: Callable[[VmMap], None] | None = None  # native code wants to know, too
         for one in self.maps.values():
-            regions += [nothing("nothing") for _ in range(one.region_number + 1 - len(regions))]
-            regions[one.region_number] = one.region
+            self.adopted(one)
         self.stack = self.memory.regions[STACK]
         self.srh = SrhState()
         self.cpu = 0
@@ -143,6 +142,12 @@ class Machine:
         self.encapsulated = False
         self.summed = None
 
+    @property
+    def patience(self) -> int:
+        """may_goto leaves a loop where less than this is left of the budget. The kernel's does
+        after 8,388,608 rounds, or (6.15) a quarter of a second: no program can count on either."""
+        return self.limit // 2
+
     def record(self, name: str, content: bytes) -> None:
         """Note what was sent to a ring or perf buffer."""
         self.records.append((name, content))
@@ -183,6 +188,19 @@ class Machine:
         self.budget -= instructions
         if self.budget < 0:
             raise FaultError(TOO_LONG)
+
+    def adopted(self, one: VmMap) -> int:
+        """The address by which programs know a map, which is the machine's from here on."""
+        known = self.map_list.setdefault(one.number, one)
+        if known is not one:
+            raise FaultError(f"maps {known.info.name} and {one.info.name} have the same number")
+        regions = self.memory.regions
+        regions += [nothing("nothing") for _ in range(one.region_number + 1 - len(regions))]
+        if regions[one.region_number] is not one.region:
+            regions[one.region_number] = one.region
+            if self.on_adopted:
+                self.on_adopted(one)
+        return address(MAP, one.number)
 
     def map_at(self, handle: int) -> VmMap:
         """The map that an argument means. Raises FaultError."""

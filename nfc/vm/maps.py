@@ -449,6 +449,36 @@ class QueueMap(VmMap):
         return iter(())
 
 
+class BloomMap(VmMap):
+    """bloom_filter: a set. The kernel's says now and then that something is in it that is not;
+    this one does not."""
+
+    has_values = False
+
+    def __init__(self, definition: MapDef, number: int, region: int, cpus: int) -> None:
+        """An empty set."""
+        super().__init__(definition, number, region, cpus)
+        self.values: set[bytes] = set()
+
+    def push(self, value: bytes, flags: int) -> int:
+        """bpf_map_push_elem: there is always room."""
+        if flags != ANY:
+            return -errno.EINVAL
+        self.values.add(value)
+        return 0
+
+    def update(self, key: bytes, value: bytes, flags: int = ANY) -> None:
+        """Put a value in. Raises KernelError (EINVAL), UsageError."""
+        self._check("key", key, 0)
+        self._check("value", value, self.info.value_size)
+        if answer := self.push(value, flags):
+            raise self._refused("update", -answer)
+
+    def keys(self) -> Iterator[bytes]:
+        """There are none."""
+        return iter(())
+
+
 class ProgArrayMap(VmMap):
     """prog_array: which programs of the object a tail call reaches, by index.
 
@@ -559,12 +589,17 @@ _KINDS: dict[str, type[VmMap]] = {
     "queue": QueueMap,
     "stack": QueueMap,
     "ringbuf": RingMap,
+    "bloom_filter": BloomMap,
 }
 
 
 def make_map(definition: MapDef, number: int, region: int, cpus: int) -> VmMap:
     """A new map. Raises ObjectError for a type that is not modelled, or sizes that are wrong."""
+    from nfc.vm.nested import OuterMap
+
     name = MAP_TYPES[definition.type].name if definition.type in MAP_TYPES else "unknown"
+    if name in ("array_of_maps", "hash_of_maps"):
+        return OuterMap(definition, number, region, cpus)
     if name not in _KINDS:
         raise ObjectError(
             f"the simulator has no maps of type {definition.type} ({name})",

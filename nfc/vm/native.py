@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 
 from nfc.vm.machine import Machine
-from nfc.vm.maps import ArrayMap, RingMap
+from nfc.vm.maps import ArrayMap, RingMap, VmMap
 from nfc.vm.memory import (
     MAPS,
     MAX_REGIONS,
@@ -139,17 +139,25 @@ class Bridge:
         native.records_at = host_address(self.records)
         for number, region in enumerate(machine.memory.regions):
             region.describe(native.regions[number])
-        for one in machine.maps.values():
-            entry = native.map[one.number]
-            if isinstance(one, ArrayMap):
-                entry.kind = ARRAY_KIND
-                entry.entries = one.info.max_entries
-                entry.base = one.value_address(0, 0)
-                entry.per_cpu = one.elements if one.per_cpu else 0
-            elif isinstance(one, RingMap):
-                entry.kind, entry.size = RING_KIND, one.size
-        self.rings = [m for m in machine.maps.values() if isinstance(m, RingMap)]
+        self.rings: list[RingMap] = []
+        for one in machine.map_list.values():
+            self._map(one)
+        machine.on_adopted = self._map
         self._fib()
+
+    def _map(self, one: VmMap) -> None:
+        """Describe a map."""
+        entry = self.native.map[one.number]
+        one.region.describe(self.native.regions[one.region_number])
+        if isinstance(one, ArrayMap):
+            entry.kind = ARRAY_KIND
+            entry.entries = one.info.max_entries
+            entry.base = one.value_address(0, 0)
+            entry.per_cpu = one.elements if one.per_cpu else 0
+        elif isinstance(one, RingMap):
+            entry.kind, entry.size = RING_KIND, one.size
+            entry.used = one.produced - one.consumed
+            self.rings.append(one)
 
     def _fib(self) -> None:
         fib, native = self.machine.fib, self.native

@@ -25,6 +25,7 @@ from nfc.vm.interpreter import Interpreter, Step
 from nfc.vm.machine import BUDGET, Machine, TailCallError
 from nfc.vm.maps import RingMap, VmMap, make_map
 from nfc.vm.memory import MAPS, MAX_REGIONS, FaultError, Region
+from nfc.vm.nested import OuterMap
 
 if TYPE_CHECKING:
     from nfc.vm.jit import Jit
@@ -155,6 +156,22 @@ class Simulator:
         """Begin the random numbers again."""
         self.machine.random = _seeded(seed)
 
+    def nest(self, outer: str, key: bytes, inner: str = "") -> VmMap:
+        """Put a map into a map of maps: one of the object's by name, or a new one that looks as
+        the maps there are to look. Raises UsageError, ObjectError, KernelError as the kernel."""
+        table, one = self.maps.get(outer), self.maps.get(inner)
+        if not isinstance(table, OuterMap) or (inner and one is None):
+            raise UsageError(f"no map of maps is called '{outer}', or no map '{inner}'")
+        if one is None:
+            taken = self.machine.map_list
+            free = next((n for n in reversed(range(MAX_REGIONS - MAPS)) if n not in taken), None)
+            if free is None:
+                raise UsageError(f"there are more than {MAX_REGIONS - MAPS} maps")
+            one = make_map(table.template, free, MAPS + free, self.machine.cpus)
+        table.put(key, one)
+        self.machine.adopted(one)
+        return one
+
     def fail(self, helper: str, error: int | None = None) -> None:
         """Let a helper fail from here on, with that errno or the kernel's. Raises UsageError."""
         self.machine.failing = {**self.machine.failing, **_failing({helper: error})}
@@ -224,7 +241,7 @@ class Simulator:
             end = hooks.End("lost", "comes back to the same function again and again")
         records = tuple(machine.records)
         if self.drain:
-            for one in self.maps.values():
+            for one in machine.map_list.values():
                 if isinstance(one, RingMap):
                     one.take()
         frame = machine.skb.read() if end.fate == "sent" else None

@@ -16,7 +16,7 @@ from nfc.bpf import isa
 from nfc.bpf.isa import Instruction as I
 from nfc.bpf.isa import encode
 from nfc.bpf.object import MapDef, Object, Program, Relocation, RelocationKind
-from nfc.errors import UsageError
+from nfc.errors import KernelError, ObjectError, UsageError
 from nfc.vm.maps import ProgArrayMap, QueueMap, RingMap
 from nfc.vm.simulator import Packet, Simulator
 
@@ -191,3 +191,42 @@ def test_what_is_handed_back_to_the_router_is_a_fault(engine: str) -> None:
     fault = found.run(Packet(bytes(query([])))).fault
     assert fault is not None
     assert fault.message.startswith("hands the packet to the router as if a link had brought it")
+
+
+def test_maps_are_put_into_maps_of_maps() -> None:
+    """One like the object's, or one of its own; not one of another kind, nor more than fit."""
+    inner = MapDef("inner", 2, 4, 8, 2)
+    outer = MapDef("outer", 12, 4, 4, 1, inner=inner)
+    maps = (outer, MapDef("like", 2, 4, 8, 2), MapDef("other", 1, 4, 8, 2))
+    obj = Object((Program("f", "lwt_seg6local", encode([EXIT])),), maps, license="GPL")
+    found = Simulator(obj, "f", "endpoint")
+    assert found.nest("outer", bytes(4)).info.name == "inner"
+    assert found.nest("outer", bytes(4), "like") is found.maps["like"]
+    assert list(found.maps["outer"].keys()) == [bytes(4)]
+    with pytest.raises(KernelError, match="EINVAL"):
+        found.nest("outer", bytes(4), "other")
+    with pytest.raises(KernelError, match="E2BIG"):
+        found.nest("outer", b"\1\0\0\0")
+    with pytest.raises(UsageError, match="no map of maps"):
+        found.nest("like", bytes(4))
+    with pytest.raises(UsageError, match="Simulator"):
+        found.maps["outer"].update(bytes(4), bytes(4))
+    assert found.maps["outer"].delete(bytes(4))
+    assert not found.maps["outer"].delete(bytes(4))
+
+
+def test_a_map_of_maps_says_what_is_in_it() -> None:
+    maps = (MapDef("outer", 12, 4, 4, 1),)
+    obj = Object((Program("f", "lwt_seg6local", encode([EXIT])),), maps, license="GPL")
+    with pytest.raises(ObjectError, match="does not say what its maps look like"):
+        Simulator(obj, "f", "endpoint")
+
+
+@ENGINES
+def test_a_loop_that_only_may_goto_ends(engine: str) -> None:
+    """It ends with half of the budget; a loop without it is a fault."""
+    endless = [I(0xE5, 0, 0, 1), I(0x05, 0, 0, -2), I(0xB7, 0), EXIT]
+    found = simulator(endless, None, engine, budget=2000)
+    assert found.run(PACKET).returned == 0
+    assert 990 < found.machine.budget < 1000
+    assert simulator([I(0x05, 0, 0, -1), EXIT], None, engine, budget=2000).run(PACKET).fault

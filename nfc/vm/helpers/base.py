@@ -6,8 +6,9 @@ import errno
 
 from nfc.bpf.prototypes import HELPER_MAPS, MAP_HELPERS
 from nfc.vm.machine import Machine, TailCallError
-from nfc.vm.maps import ProgArrayMap, QueueMap, VmMap
+from nfc.vm.maps import BloomMap, ProgArrayMap, QueueMap, VmMap
 from nfc.vm.memory import FaultError
+from nfc.vm.nested import OuterMap
 
 MAX_TAIL_CALLS = 33
 
@@ -25,6 +26,9 @@ def map_for(machine: Machine, handle: int, helper: int) -> VmMap:
 
 def _lookup(m: Machine, handle: int, key: int, *_: int) -> int:
     found = map_for(m, handle, 1)
+    if isinstance(found, OuterMap):
+        inner = found.inner.get(m.memory.read(key, found.info.key_size))
+        return m.adopted(inner) if inner else 0
     return found.program_lookup(m.memory.read(key, found.info.key_size), m.cpu)
 
 
@@ -47,8 +51,10 @@ def _delete(m: Machine, handle: int, key: int, *_: int) -> int:
     return found.program_delete(m.memory.read(key, found.info.key_size))
 
 
-def _queue(m: Machine, handle: int, helper: int) -> QueueMap:
+def _queue(m: Machine, handle: int, helper: int) -> QueueMap | BloomMap:
     found = map_for(m, handle, helper)
+    if isinstance(found, BloomMap):
+        return found
     if not isinstance(found, QueueMap):
         raise FaultError(f"map {found.info.name} is no queue")
     return found
@@ -61,6 +67,9 @@ def _push(m: Machine, handle: int, value: int, flags: int, *_: int) -> int:
 
 def _taken(m: Machine, handle: int, value: int, helper: int) -> int:
     found = _queue(m, handle, helper)
+    if isinstance(found, BloomMap):  # the value is what is asked about
+        asked = m.memory.read(value, found.info.value_size)
+        return 0 if asked in found.values else -errno.ENOENT
     content = found.peek(helper == 88)
     m.memory.write(value, content if content is not None else bytes(found.info.value_size))
     return 0 if content is not None else -errno.ENOENT

@@ -19,7 +19,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from perf_reader import PerfReader
-from probing import HASHES, MAPS, RAN, SLOTS, START, Probe
+from probing import HASHES, INNER, MAPS, RAN, SLOTS, START, Probe
 
 from nfc.bpf.object import Object
 from nfc.kernel import loader, routes, syscall
@@ -281,11 +281,16 @@ class Kernel:
         with ExitStack() as undo:
             loaded = undo.enter_context(loader.load(obj, "f", hook=hook))
             self.loaded: LoadedProgram = loaded
-            self.maps = loaded.maps
+            self.maps = dict(loaded.maps)
+            for outer in (m for m in obj.maps if m.name in INNER):
+                assert outer.inner is not None
+                inner = undo.enter_context(Map.create(outer.inner))
+                self.maps[outer.name].update(NESTED, struct.pack("=I", inner.fd.fileno()))
+                self.maps[INNER[outer.name]] = inner
             table = self.maps["programs"]
             for at, name in enumerate(TAIL_PROGRAMS):
                 other = undo.enter_context(
-                    loader.load(obj, name, hook=hook, reuse_maps=dict(self.maps))
+                    loader.load(obj, name, hook=hook, reuse_maps=dict(loaded.maps))
                 )
                 table.update(index_key(at), struct.pack("=I", other.fd.fileno()))
             self.ring = undo.enter_context(RingBuffer(self.maps["ring"]))
@@ -329,6 +334,7 @@ class Kernel:
         return Seen(struct.unpack(f"={SLOTS}Q", log), left, found, tuple(records), now, took)
 
 
+NESTED = (1).to_bytes(4, "little")  # the key of the map in a map of maps
 TAIL_PROGRAMS = ("tail", "spin")
 
 
@@ -386,7 +392,9 @@ class Simulated:
         monotonic = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         clock.monotonic = now - monotonic
         clock.suspended = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - monotonic
-        self.maps = self.simulator.maps
+        self.maps = dict(self.simulator.maps)
+        for outer in INNER:
+            self.maps[INNER[outer]] = self.simulator.nest(outer, NESTED)
         table, perf = self.maps["programs"], self.maps["perf"]
         assert isinstance(table, ProgArrayMap)
         table.programs.update(enumerate(TAIL_PROGRAMS))

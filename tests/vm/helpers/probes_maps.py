@@ -205,6 +205,77 @@ def _queues() -> list[Probe]:
     return found
 
 
+def inside(outer: str, key: int, code: Code) -> Code:
+    """Code with r9 as the map at a key of a map of maps; where there is none, 0 in the log."""
+    return [
+        onto_stack(-16, number(key)), to_stack(2, -16), to_map(1, outer), call(LOOKUP),
+        I(0x55, 0, 0, 3), keep(0), mov(0, 0), EXIT, copy(9, 0), code,
+    ]  # fmt: skip
+
+
+def of_inner(helper: int, key: int, value: int = 5, flags: int = 0, slot: int = 0) -> Code:
+    return [
+        onto_stack(-16, number(key)), onto_stack(-24, number(value, 8)), to_stack(2, -16),
+        to_stack(3, -24), wide(4, flags), copy(1, 9), call(helper),
+        [unless(0, 0, 3), load(8, 1, 0, 0), keep(slot + 1, 1), mov(0, 1)]
+        if helper == LOOKUP else [], keep(slot),
+    ]  # fmt: skip
+
+
+def _nested() -> list[Probe]:
+    found = []
+    for outer in ("outer", "outer_hash"):
+        full = [of_inner(UPDATE, key, slot=8) for key in (1, 2)]
+        found += [
+            Probe(LOOKUP, f"{outer}, its map", inside(outer, 1, [mov(0, 1), keep(0)])),
+            Probe(LOOKUP, f"{outer}, no map there", inside(outer, 0, [mov(0, 1), keep(0)])),
+            Probe(LOOKUP, f"{outer}, behind the end", inside(outer, 2, [mov(0, 1), keep(0)])),
+            Probe(LOOKUP, f"{outer}, a value", inside(outer, 1, of_inner(LOOKUP, 1))),
+            Probe(LOOKUP, f"{outer}, no value", inside(outer, 1, of_inner(LOOKUP, 7))),
+            Probe(UPDATE, f"{outer}, inside", inside(outer, 1, of_inner(UPDATE, 1))),
+            Probe(UPDATE, f"{outer}, inside, NOEXIST",
+                  inside(outer, 1, of_inner(UPDATE, 1, flags=NOEXIST))),
+            Probe(UPDATE, f"{outer}, inside, full",
+                  inside(outer, 1, [full, of_inner(UPDATE, 3)])),
+            Probe(DELETE, f"{outer}, inside", inside(outer, 1, of_inner(DELETE, 1))),
+            Probe(DELETE, f"{outer}, inside, not there", inside(outer, 1, of_inner(DELETE, 9))),
+        ]  # fmt: skip
+    return found
+
+
+def ask(value: int, slot: int = 0) -> Code:
+    return [
+        onto_stack(-16, number(value, 8)), to_stack(2, -16), to_map(1, "bloom"), call(PEEK),
+        keep(slot), load(8, 1, 10, -16), keep(slot + 1, 1),
+    ]  # fmt: skip
+
+
+def _blooms() -> list[Probe]:
+    return [
+        Probe(PUSH, "bloom", push("bloom", 1)),
+        Probe(PUSH, "bloom, twice", [push("bloom", 2), push("bloom", 2, slot=1)], results=(0, 1)),
+        Probe(PUSH, "bloom, NOEXIST", push("bloom", 3, NOEXIST)),
+        Probe(PUSH, "bloom, EXIST", push("bloom", 3, EXIST)),
+        Probe(PEEK, "bloom, there", [push("bloom", 4, slot=8), ask(4)]),
+        Probe(PEEK, "bloom, not there", ask(5)),
+        Probe(PEEK, "bloom, refused", [push("bloom", 6, EXIST, slot=8), ask(6)]),
+    ]
+
+
+def _leaves() -> list[Probe]:
+    """may_goto, which is no helper: a loop that ends by itself, and one that does not."""
+    may_goto = 0xE5
+    return [
+        Probe(8, "may_goto in a loop of 100", [
+            mov(9, 0), I(may_goto, 0, 0, 2), add(9, 1), I(0x55, 9, 0, -3, 100), keep(0, 9),
+        ]),
+        Probe(8, "may_goto over itself", [mov(0, 5), I(may_goto, 0, 0, 0), keep(0)]),
+        Probe(8, "may_goto in a loop without an end", [
+            mov(9, 0), I(may_goto, 0, 0, 1), I(0x05, 0, 0, -2), mov(0, 5), keep(0),
+        ], ("endpoint",)),
+    ]  # fmt: skip
+
+
 # ---- ring and perf buffers ----------------------------------------------------------------------
 
 
@@ -396,6 +467,7 @@ def others() -> list[Program]:
 def table() -> list[Probe]:
     """All of these."""
     return [
-        *_lookups(), *_updates(), *_deletes(), *_percpus(), *_queues(), *_rings(), *_perfs(),
+        *_lookups(), *_updates(), *_deletes(), *_percpus(), *_queues(), *_nested(), *_blooms(),
+        *_leaves(), *_rings(), *_perfs(),
         *_calls(),
     ]  # fmt: skip

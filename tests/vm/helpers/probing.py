@@ -166,7 +166,9 @@ class Probe:
     def maps(self) -> tuple[str, ...]:
         """The maps that it names."""
         found = [r.symbol for r in flat(self.code) if isinstance(r, Ref)]
-        return tuple(dict.fromkeys(n for n in found if n in {m.name for m in MAPS}))
+        found += [INNER[name] for name in found if name in INNER]
+        known = {*INNER.values(), *(m.name for m in MAPS)}
+        return tuple(dict.fromkeys(n for n in found if n in known))
 
     def __str__(self) -> str:
         """`csum_diff, odd size`."""
@@ -196,13 +198,18 @@ MAPS = (
     MapDef("perf", 4, 4, 4, 16),
     MapDef("programs", 3, 4, 4, 4),
     MapDef("groups", 8, 4, 4, 4),
+    MapDef("bloom", 30, 0, 8, 64),
+    MapDef("outer", 12, 4, 4, 2, inner=MapDef("inner_array", 2, 4, 8, 2)),
+    MapDef("outer_hash", 13, 4, 4, 2, inner=MapDef("inner_hash", 1, 4, 8, 2)),
 )
-HASHES = ("hash", "percpu_hash", "lru", "percpu_lru")
+INNER = {m.name: m.inner.name for m in MAPS if m.inner}  # what lies at key 1 of maps of maps
+HASHES = ("hash", "percpu_hash", "lru", "percpu_lru", "inner_hash")
 START = {  # what is in maps when a probe begins; other keys of hashes are not there
     **{name: {(1).to_bytes(4, "little"): (11).to_bytes(8, "little")} for name in HASHES},
     "trie": {bytes((8, 0, 0, 0, 10, 0, 0, 0)): (7).to_bytes(8, "little")},
     "array": {i.to_bytes(4, "little"): (i * 3).to_bytes(8, "little") for i in range(4)},
     "percpu_array": {i.to_bytes(4, "little"): bytes(8) for i in range(2)},
+    "inner_array": {i.to_bytes(4, "little"): (i * 5).to_bytes(8, "little") for i in range(2)},
 }
 
 BTF_INT, BTF_PROTO, BTF_STATIC, BTF_GLOBAL = 1, 2, 3, 4
