@@ -28,6 +28,7 @@ from typing import Any
 from nfc import signals
 from nfc.deploy.deployments import Request, deploy
 from nfc.deploy.settings import set_params
+from nfc.deploy.status import read_status
 from nfc.errors import NfcError
 from nfc.lab import load, records, standing
 from nfc.lab.file import read
@@ -54,10 +55,13 @@ def bonded(lab: str, rates: tuple[int, int], equalise: bool) -> Iterator[None]:
                 config.write_text(f"equalise = {str(equalise).lower()}\n{text}")
                 command = [sys.executable, "-m", "nfc", "bond", "run", str(config), "--json"]
                 command += ["--netns", standing.namespace(lab, side)]
-                running.append(
-                    standing.inside(lab, side, subprocess.Popen, command, stdout=subprocess.DEVNULL)
-                )
-            time.sleep(2.5)  # they start, and measure for a second
+                with (Path(folder) / f"{side}.log").open("w") as log:
+                    running.append(
+                        standing.inside(lab, side, subprocess.Popen, command, stdout=log)
+                    )
+            for side in ("cpe", "agg"):
+                _wait_for(Path(folder) / f"{side}.log", "hold" if equalise else "started")
+            time.sleep(1.0)  # until what they go by is the median of a whole second
             yield
         finally:
             for process in running:
@@ -140,7 +144,7 @@ def mixed(lab: str, function: str, seconds: float) -> dict[str, Any]:
         )
     )
     set_params("bond", standing.namespace(lab, "cpe"), {"weight_a": "1", "weight_b": "1"})
-    before = [standing.status(lab)["links"][name]["there"] for name in "ab"]
+    before, counted = _links(lab), _counted(lab)
     with (
         standing.inside(lab, "s", load.datagram_socket, SERVER, 5202) as into,
         standing.inside(lab, "h", socket.socket, socket.AF_INET6, socket.SOCK_DGRAM) as out,
@@ -153,12 +157,17 @@ def mixed(lab: str, function: str, seconds: float) -> dict[str, Any]:
             found = load.datagrams(out, into, rate=45e6, size=[1400, 100], seconds=seconds)
         finally:
             os.sched_setaffinity(0, allowed)
-    after = [standing.status(lab)["links"][name]["there"] for name in "ab"]
+    after = _links(lab)
     carried = [y["bytes"] - x["bytes"] for x, y in zip(before, after, strict=True)]
+    full = [y["overflowed"] - x["overflowed"] for x, y in zip(before, after, strict=True)]
     row = {
         "function": function,
+        "sent": found.sent,
+        "received": found.received,
+        "queue_full": sum(full),
         "arrived": round(found.received / found.sent, 4),
         "share_a": round(carried[0] / sum(carried), 4),
+        "counted": {name: count - counted[name] for name, count in _counted(lab).items()},
         "offered_mbit": round(found.sent_rate / MEGA, 1),
     }
     print(
@@ -167,6 +176,17 @@ def mixed(lab: str, function: str, seconds: float) -> dict[str, Any]:
         flush=True,
     )
     return row
+
+
+def _links(lab: str) -> list[dict[str, int]]:
+    """What the wires of links a and b have done to frames from the CPE so far."""
+    return [standing.status(lab)["links"][name]["there"] for name in "ab"]
+
+
+def _counted(lab: str) -> dict[str, int]:
+    """The function's own counters: bytes by link, as DWRR has shared them out."""
+    [status] = read_status(["bond"], standing.namespace(lab, "cpe"))
+    return dict(status.counters.named) if status.counters is not None else {}
 
 
 def measure(name: str, short: bool) -> dict[str, Any]:

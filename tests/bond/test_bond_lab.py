@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,32 +18,68 @@ from nfc.lab.picture import svg
 BOND = Path(__file__).parents[2] / "examples" / "bond"
 
 
+LARGE, SMALL = 1448, 148  # bytes of the datagrams of `mixed`, with IPv6 and UDP
+
+
 @pytest.mark.kernel
 def test_the_short_form(tmp_path: Path) -> None:
-    """Rates are those of the links, not of this machine; the best of some rounds counts, since a
-    machine that is busy for seconds makes TCP wait."""
-    best = 0.0
-    for _ in range(3):
+    """What is shared out is exact in every round, and what does not arrive found a queue full.
+    How long TCP waits is up to the machine: of some rounds one has to show what equalising does."""
+    for _ in range(4):
         command = [sys.executable, str(BOND / "measure.py"), "--short"]
         command += ["--results", str(tmp_path), "--name", f"short-{os.getpid()}"]
-        environment = {**os.environ, "NFC_STATE_DIR": str(tmp_path / "state")}
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=120, env=environment
-        )
+        done = run(command, tmp_path)
         assert done.returncode == 0, done.stderr
         found = json.loads((tmp_path / "results.json").read_text())
-        rows = {row["equalised"]: row for row in found["goodput"]}
         by = {row["function"]: row for row in found["mixed"]}
-        # Shares of what was carried, and of what one link could not take, do not depend on time.
-        assert abs(by["dwrr"]["share_a"] - 0.5) < 0.02
+        for row in by.values():
+            assert row["received"] + row["queue_full"] == row["sent"]
+        counted = by["dwrr"]["counted"]
+        sent = by["dwrr"]["sent"]
+        assert sum(counted.values()) == (sent + 1) // 2 * LARGE + sent // 2 * SMALL
+        # Each CPU's lead is within one packet, when it begins and when it ends.
+        within = 2 * LARGE * (os.cpu_count() or 1)
+        assert abs(counted["bytes_a"] - counted["bytes_b"]) <= within
         assert min(by["wrr"]["share_a"], 1 - by["wrr"]["share_a"]) < 0.3
-        best = max(best, rows[True]["share"])
-        if best > 0.85 and by["dwrr"]["arrived"] > 0.99:
+        share = {row["equalised"]: row["share"] for row in found["goodput"]}
+        assert share[True] < 1.02  # more than the links carry would be a wrong sum
+        if share[True] > max(0.9, share[False]):
             break
-    assert best > 0.85
-    assert best < 1.02  # more than the links carry would be a wrong sum
-    assert by["dwrr"]["arrived"] > 0.99
+    assert share[True] > 0.9
+    assert share[True] > share[False]
     ElementTree.fromstring((tmp_path / "goodput.svg").read_text())
+
+
+@pytest.mark.kernel
+def test_the_lab_in_one_command(tmp_path: Path) -> None:
+    """`nfc lab run examples/bond/bond.toml`, with less traffic: nothing is lost over two links,
+    nor over the one that is left, and nothing of the lab is."""
+    folder = shutil.copytree(BOND, tmp_path / "bond")
+    text = (folder / "bond.toml").read_text()
+    assert text.count("\nseconds = 4\n") == 2
+    text = text.replace("\nseconds = 4\n", "\nseconds = 0.5\n")
+    text = text.replace(
+        'a second later"\ndo = "wait"\nseconds = 1\n', 'a second later"\ndo = "wait"\nseconds = 2\n'
+    )
+    (folder / "bond.toml").write_text(text)
+    command = [sys.executable, "-m", "nfc", "lab", "run", str(folder / "bond.toml")]
+    name = f"run-{os.getpid()}"
+    done = run([*command, "--as", name, "--results", str(tmp_path / "results")], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "results" / "results.json").read_text())
+    steps = {step["step"]: step for step in found["steps"]}
+    for step in ("echoes over both links", "echoes over what is left"):
+        assert steps[step]["received"] == 20, steps[step]
+    assert steps["4 TCP connections"]["goodput"] > 1e6
+    assert f"removed the lab '{name}'" in done.stdout
+    assert not list(Path("/run/netns").glob(f"lab-{name}.*"))
+
+
+def run(command: list[str], tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "NFC_STATE_DIR": str(tmp_path / "state")}
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=120, env=environment
+    )
 
 
 def test_the_picture_is_that_of_the_file() -> None:
