@@ -1,6 +1,6 @@
 # Delay measurement TLVs of the SRH: DM (after RFC 6374, section 3.2) and UDP Return Object
-# (after RFC 7876). Their numbers are those of the SRv6 measurement drafts; IANA has not
-# assigned them.
+# (after RFC 7876), as in the CoNEXT 2018 paper. Their numbers are the paper's: IANA has not
+# assigned any in the SRH.
 
 # What a query asks for, and what a response says (RFC 6374, section 3.1).
 enum Control: u8 {

@@ -1,13 +1,15 @@
 """The DM TLV as a value, and the report that carries it to a collector.
 
-The TLV is the message of RFC 6374, section 3.2, behind a type and a length byte, as
-`stdlib/dm.nf` and the paper have it: 24 bits of session and 8 of class where the RFC has 26 and 6,
-and four times that stay where they are (sent, received, reply sent, reply received), while a
-responder of the RFC moves those of the query to the third and fourth place (section 4.3).
+The TLV is the message of RFC 6374, section 3.2, behind a type and a length byte, as the paper and
+`stdlib/dm.nf` have it. So it has version 1 where the RFC has 0, 24 bits of session and 8 of class
+where that has 26 and 6, a flag T that is set only where the class counts, and four times that stay
+where they are: sent, received, reply sent, reply received. (A responder of the RFC moves the first
+two to the third and fourth place, section 4.3.3.)
 
-A report is the payload of a UDP datagram (RFC 7876, section 4.3): the DM TLV that the far router
-saw, turned into a response, and behind it the addresses of both ends as the objects 129 and 130
-of RFC 6374, section 3.5.2. All is in network byte order; times are nanoseconds of TAI.
+A report is the payload of a UDP datagram (after RFC 7876): the DM TLV that the far router saw,
+turned into a response, and behind it the addresses of who sent the query and for whom it was, as
+the objects 130 and 129 of RFC 6374, section 3.5.2. All is in network byte order; times are
+nanoseconds of TAI.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Final
 from nfc.errors import ObjectError, UsageError
 
 DM_TYPE: Final = 7
-URO_TYPE: Final = 131  # RFC 7876, section 3.1
+URO_TYPE: Final = 131  # RFC 7876
 # RFC 6374, section 3.5.2: type, length, address family (16 bits), address.
 DESTINATION_TYPE, SOURCE_TYPE = 129, 130
 OPTIONAL: Final = 128  # TLVs from here on may be skipped by whom they tell nothing (section 3.5)
@@ -42,7 +44,8 @@ _TIMES = struct.Struct("!8I")
 _ADDRESS = struct.Struct("!BBH16s")
 _RESPONSE, _CLASS_SET = 0x08, 0x04  # of the byte with the version
 
-# Of a response that says 0x02 to 0x05 the query was understood, but its data must not be used.
+# From 0x10 on they are errors, below notifications; the times of a response are to be used only
+# where it is SUCCESS (RFC 6374, section 4.3.4).
 REASONS: Final = {
     SUCCESS: "success",
     0x02: "invalid data format",

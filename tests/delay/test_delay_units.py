@@ -15,6 +15,9 @@ UNITS = sorted((Path(__file__).parents[2] / "contrib" / "systemd").glob("nfc-*.s
 # What each may keep; what is not here, nothing. tests/bond runs the daemon with just these.
 CAPABILITIES = {"nfc-bond@.service": "CAP_NET_ADMIN CAP_NET_RAW"}
 
+# Those that have something to read again; SIGHUP ends the others (nfc/service.py).
+RELOADED = {"nfc-bond@.service", "nfc-delay-collect.service", "nfc-discovery-agent@.service"}
+
 
 @pytest.mark.parametrize("unit", UNITS, ids=[unit.name for unit in UNITS])
 def test_a_unit(unit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,6 +27,8 @@ def test_a_unit(unit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     service = parser["Service"]
     assert service["CapabilityBoundingSet"] == CAPABILITIES.get(unit.name, "")
     assert service["NoNewPrivileges"] == "yes"
+    reload = "/bin/kill -HUP $MAINPID" if unit.name in RELOADED else None
+    assert service.get("ExecReload") == reload
     words = shlex.split(service["ExecStart"].replace("%i", "fd00:b::d"))
     assert words[:2] == ["/usr/bin/env", "nfc"]
     monkeypatch.setattr(click.Path, "convert", lambda self, value, param, ctx: value)
