@@ -9,6 +9,8 @@ from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nfc.delay import keep
 from nfc.delay.clock import Clock, Estimate, Filter, estimate
@@ -221,6 +223,32 @@ def test_the_offset_out_of_four_times() -> None:
     reply_received = reply_sent - ahead + back
     offset, bound = estimate(sent, received, reply_sent, reply_received)
     assert (offset, bound) == (5200, 500)
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9), st.integers())
+def test_the_offset_is_never_off_by_more_than_its_bound(
+    there: int, back: int, stay: int, ahead: int
+) -> None:
+    """Whatever the clocks show, and however long either way takes."""
+    ahead %= 10**18
+    received = 10**18 + there + ahead
+    answered = 10**18 + there + stay + back
+    offset, bound = estimate(10**18, received, received + stay, answered)
+    assert abs(offset - ahead) <= bound
+    if there == back:
+        assert offset == ahead
+
+
+def test_half_of_a_change_that_stays_is_taken_for_the_clock() -> None:
+    """Once no query from before is left, or its bound has grown over that of a new one."""
+    for most, taken in ((1000, 140), (20, 119)):
+        found = Filter(most)
+        for now in range(200):
+            there, back = (9_000_000 if now >= 100 else 5_000_000), 5_000_000
+            found.add((there - back) // 2, (there + back) // 2, float(now))
+            best = found.best(now)
+            assert best is not None
+            assert best.offset == (2_000_000 if now >= taken else 0), now
 
 
 def test_the_fastest_query_tells_most_until_it_is_old() -> None:
