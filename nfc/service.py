@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Final, Generic, TypeVar
 
 from nfc.errors import NfcError
+from nfc.notify import Heartbeat, notify
 
 C = TypeVar("C")
 
@@ -19,15 +20,21 @@ _TERMINAL: Final = "/dev/tty"  # the controlling one (tty(4)); ENXIO where there
 
 
 class Told:
-    """What signals have said so far. Called, it says whether to end."""
+    """What signals have said so far. Called, it says whether to end; and as long as it is called
+    the service lives (`nfc.notify.Heartbeat`)."""
 
     def __init__(self) -> None:
         """Nothing yet."""
-        self._end = self._reload = False
+        self._end = self._reload = self._ending = False
         self._terminal = _has_terminal()
+        self._heart = Heartbeat()
 
     def __call__(self) -> bool:
         """Whether to end."""
+        self._heart.beat()
+        if self._end and not self._ending:
+            self._ending = True
+            notify("STOPPING=1")
         return self._end
 
     def reload(self) -> bool:
@@ -52,8 +59,8 @@ def stopping(*, reloads: bool = False) -> Iterator[Told]:
     """Within the block SIGTERM and SIGINT end nothing, and with `reloads` SIGHUP does not either;
     what it gives says which of them came.
 
-    System calls are not cut short (PEP 475), so whoever waits should wait for a short time. Only
-    in the main thread.
+    System calls are not cut short (PEP 475), so whoever waits should wait for a short time: one
+    that does not ask for long is taken for one that hangs. Only in the main thread.
     """
     told = Told()
     handlers: dict[int, Callable[[int, FrameType | None], None]] = dict.fromkeys(_END, told.end)

@@ -20,6 +20,7 @@ from nfc.delay.query import Querier
 from nfc.deploy.settings import change
 from nfc.deploy.state import HERE, open_store
 from nfc.errors import KernelError, NfcError, UsageError
+from nfc.notify import ready
 from nfc.service import Reload
 
 Say = Callable[[dict[str, Any]], object]
@@ -46,6 +47,7 @@ def run(
     with Daemon(config, netns, say) as daemon:
         daemon.restore()
         say({"event": "started", "links": [link.name for link in config.links]})
+        ready(f"bonding {', '.join(link.name for link in config.links)}")
         try:
             daemon.serve(stop, every, reload)
         finally:
@@ -80,6 +82,7 @@ class Daemon:
         self.weigh()
         self.hold()
         self.say({"event": "reloaded", "links": [link.name for link in config.links]})
+        ready(f"bonding {', '.join(link.name for link in config.links)}")
 
     def _adopt(self, links: Links) -> None:
         """Open what is new, then close what is not there any more."""

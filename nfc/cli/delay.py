@@ -60,17 +60,22 @@ def report(
     """
     from nfc.delay.report import BATCH, WAIT_S, Reporter, run, sender, target
     from nfc.kernel.route import parse_prefix
+    from nfc.notify import ready
     from nfc.observe.events import follow_records
     from nfc.service import stopping
+
+    def begun() -> None:
+        click.echo(f"reporting what {name} measures", err=True)
+        ready(f"reporting what {name} measures")
 
     everything = target(to) if to else None
     otherwise = target(fallback) if fallback else None
     allowed = tuple(parse_prefix(text) for text in allow)
     with sender(netns) as out, stopping() as stop:
         reporter = Reporter(out, fallback=otherwise, only=everything, allowed=allowed)
-        click.echo(f"reporting what {name} measures", err=True)
         batches = follow_records(name, netns, most=BATCH, wait=WAIT_S)
-        click.echo(str(run(batches, reporter, count=count, stop=stop)), err=True)
+        sent = run(batches, reporter, count=count, stop=stop, ready=begun)
+        click.echo(str(sent), err=True)
 
 
 @delay.command("collect")
@@ -210,10 +215,12 @@ def query(
 
     Queries go to SID and come back in-band, over the segments given, if any. The delay leaves out
     the time at the far router, and needs no common clock. Needs no privileges; the interface that
-    answers come in at needs seg6_enabled. Exit status 1 where no answer came.
+    answers come in at needs seg6_enabled. Exit status 1 where no answer came, unless
+    it was to ask until stopped.
     """
     from nfc.cli.delay_query import Asked, ask
     from nfc.delay.query import Querier
+    from nfc.notify import ready
     from nfc.service import stopping
 
     asked = Asked(count, interval, timeout, clock, drift, as_json)
@@ -223,6 +230,7 @@ def query(
         ) as querier,
         stopping() as stop,
     ):
+        ready(f"asking {sid}, as {querier.source}")
         ask(querier, sid, asked, stop)
 
 

@@ -18,6 +18,7 @@ from nfc.delay.config import Config
 from nfc.delay.paths import Path
 from nfc.delay.wire import Report
 from nfc.errors import NfcError
+from nfc.notify import ready
 from nfc.service import Reload, stopping
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ class _Service:
     def _say(self, what: str) -> None:
         address, port = self.collector.address
         click.echo(f"{what} on [{address}]:{port}", err=True)
+        ready(f"collecting on [{address}]:{port}")
         if self.server is not None:
             click.echo(f"metrics on port {self.server.port}, /metrics", err=True)
 

@@ -24,10 +24,12 @@ def agent(name: str, netns: str | None) -> None:
     it reads the table and the routes anew, which puts right what somebody else has written there.
     """
     from nfc.discovery.agent import Counts, run
+    from nfc.notify import ready
     from nfc.service import stopping
 
-    def ready(counts: Counts) -> None:
+    def right(counts: Counts) -> None:
         click.echo(f"the table of {name} has {counts.entries} entries", err=True)
+        ready(f"keeping the table of {name} as the routes are")
 
     with stopping(reloads=True) as stop:
-        click.echo(str(run(name, netns, stop, ready, stop.reload)), err=True)
+        click.echo(str(run(name, netns, stop, right, stop.reload)), err=True)

@@ -177,9 +177,15 @@ def run(
     *,
     count: int | None,
     stop: Callable[[], bool],
+    ready: Callable[[], object] = lambda: None,
 ) -> Sent:
-    """Report what comes until there were `count` reports, or `stop` says so."""
+    """Report what comes until there were `count` reports, or `stop` says so. `ready` is called
+    once, when events are read."""
+    first = True
     for manifest, records in batches:
+        if first:
+            first = False
+            ready()
         if records:
             reporter.take(manifest, records)
         if stop() or (count is not None and reporter.sent.reports >= count):
