@@ -12,10 +12,11 @@ from pathlib import Path
 
 import click
 
+from nfc.cli import output
 from nfc.delay.clock import Filter
 from nfc.delay.histogram import Histogram
 from nfc.delay.query import Answer, Querier, reachable_hint
-from nfc.errors import NfcError
+from nfc.errors import KernelError, NfcError
 from nfc.observe.histogram import microseconds
 
 WRITE_S = 1.0  # from one writing of the clock file to the next
@@ -125,14 +126,28 @@ class _Session:
 
 
 def ask(querier: Querier, sid: str, asked: Asked, stop: Callable[[], bool]) -> None:
-    """Send queries and show what comes. Raises NfcError where no answer came at all."""
+    """Send queries and show what comes. Raises NfcError where no answer came at all.
+
+    Asked for a count of 0 it goes on until it is told to stop, whatever happens to the route
+    meanwhile: what cannot be sent is lost, and that no answer came is only said.
+    """
     session = _Session(asked)
+    endless = asked.count == 0
+    problem = ""
     due = time.monotonic()
     until = None
     while not stop():
         now = time.monotonic()
         if until is None and now >= due:
-            querier.send()
+            try:
+                querier.send()
+                problem = ""
+            except KernelError as error:
+                if not endless:
+                    raise
+                if problem != error.message:
+                    problem = error.message
+                    click.echo(problem, err=True)
             session.sent += 1
             due = max(due + asked.interval, now)
             if session.sent == asked.count:
@@ -147,7 +162,10 @@ def ask(querier: Querier, sid: str, asked: Asked, stop: Callable[[], bool]) -> N
     session.write(last=True)
     session.summary()
     if not session.answered and session.sent:
-        raise NfcError(f"no answer from {sid}", hint=reachable_hint(querier))
+        silent = NfcError(f"no answer from {sid}", hint=reachable_hint(querier))
+        if not endless:
+            raise silent
+        output.error(silent)
 
 
 def _signed(nanoseconds: int) -> str:

@@ -407,6 +407,34 @@ def test_errors_and_silence(net: Chain) -> None:
     assert "cannot query" in query(*ask, "--source", "fd00:77::1")[2]
 
 
+def test_asking_until_stopped_bears_with_silence(
+    net: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a route that is gone nor no answer ends a service; it ends well when told to."""
+    r1, r2 = net.lab.name("r1"), net.lab.name("r2")
+    ask = ("delay", "query", SID, "--netns", r1, "--count", "0", "--interval", "0.05", "--json")
+    route = ["ip", "-n", r1, "-6", "route"]
+    with service(*ask) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline()  # an answer
+        subprocess.run([*route, "add", "unreachable", f"{SID}/128", "metric", "1"], check=True)
+        assert "cannot send a query" in process.stderr.readline()
+        subprocess.run([*route, "del", "unreachable", f"{SID}/128", "metric", "1"], check=True)
+        while json.loads(process.stdout.readline())["sequence"] < 5:
+            pass
+        assert lines(ended(process))[-1]["lost"] > 0
+    undeploy(["end_dm"], r2)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        with service(*ask) as process:
+            assert manager.recv(1000).startswith(b"READY=1")
+            time.sleep(0.5)
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=5)
+    assert (process.returncode, f"no answer from {SID}" in err) == (0, True)
+
+
 # ---- capabilities ---------------------------------------------------------------------------
 
 
