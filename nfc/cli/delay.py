@@ -215,8 +215,8 @@ def query(
 
     Queries go to SID and come back in-band, over the segments given, if any. The delay leaves out
     the time at the far router, and needs no common clock. Needs no privileges; the interface that
-    answers come in at needs seg6_enabled. Exit status 1 where no answer came, unless
-    it was to ask until stopped.
+    answers come in at needs seg6_enabled. Exit status 1 where no answer came,
+    unless it was to ask until stopped.
     """
     from nfc.cli.delay_query import Asked, ask
     from nfc.delay.query import Querier
