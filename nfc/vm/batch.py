@@ -17,7 +17,7 @@ from functools import cached_property
 
 from nfc.packet.base import PacketError
 from nfc.packet.pcap import LINKTYPE_ETHERNET, LINKTYPE_RAW, MAX_RECORD, Record
-from nfc.vm import drive, hooks
+from nfc.vm import drive
 from nfc.vm.drive import RECORD_HEADER, Drive
 from nfc.vm.maps import RingMap
 from nfc.vm.memory import host_address
@@ -127,7 +127,7 @@ class Batch:
         d.rings = 1 + max(machine.map_list, default=-1)
         self._drive = function_type(2)(runtime().address("nfc_drive"))
         self._names = {one.number: one.info.name for one in machine.map_list.values()}
-        self._slow_only = bool(machine.fib.links) and simulator.hook in hooks.AFTER_FORWARDING
+        self._slow_only = bool(machine.fib.links) and simulator.hook == "xmit"
 
     def link(self, number: int) -> str:
         """The name of a link in `Done.links`."""
@@ -142,8 +142,9 @@ class Batch:
         d, machine, native = self.d, self.machine, self.bridge.native
         d.source, d.source_size, d.source_used = host_address(source), len(source), 0
         d.count, d.limit, d.out_used = 0, PACKETS, 0
-        machine.context.reset(self.kind.mark, self.kind.priority, self.kind.ingress, 0,
-                              self.kind.hash)  # fmt: skip
+        kind = self.kind
+        device = 0 if self.simulator.hook == "xmit" else kind.ingress
+        machine.context.reset(kind.mark, kind.priority, kind.ingress, device, kind.hash)
         self.template[:] = machine.context.raw
         machine.cpu, machine.arrival_mark = self.kind.cpu, self.kind.mark
         machine.arrival_hash = self.kind.hash

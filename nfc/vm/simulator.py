@@ -217,7 +217,7 @@ class Simulator:
         stopped = hooks.before(machine, packet.data)
         if stopped is not None:
             return Outcome(stopped.fate, stopped.reason, mark=packet.mark, priority=packet.priority)
-        if self.hook in hooks.AFTER_FORWARDING:
+        if self.hook == "xmit":  # at out, ip6_output has not said yet which device it is
             machine.context.put(IFINDEX, machine.fib.links.get(machine.link, 0))
         return self.finish(None, steps)
 

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from machines import compiled, query
 from test_engines import HOOKS
 
-from nfc.bpf.object import Object
+from nfc.bpf.isa import Instruction as I
+from nfc.bpf.isa import encode
+from nfc.bpf.object import Object, Program
 from nfc.packet import tlv
 from nfc.packet.base import PacketError
 from nfc.packet.pcap import LINKTYPE_ETHERNET, LINKTYPE_RAW, records
@@ -186,3 +188,16 @@ def test_more_packets_than_one_turn_takes() -> None:
         total += done.count
         del chunk[: done.used]
     assert not chunk
+
+
+@pytest.mark.parametrize("hook", ["endpoint", "in", "out", "xmit"])
+def test_the_devices_that_a_program_sees(hook: str) -> None:
+    """It drops what says that it is on the device by which it came."""
+    code = [I(0x61, 2, 1, 40), I(0xB7, 0, 0, 0, 2), I(0x15, 2, 0, 1, 7), I(0xB7, 0), I(0x95)]
+    obj = Object((Program("f", "lwt", encode(code)),), license="GPL")
+    for fib in (Fib.default(), Fib(rest="h2", links={"h2": 9})):
+        packets = [bytes(query([]))] * 2
+        one, other = Simulator(obj, "f", hook, fib=fib), Simulator(obj, "f", hook, fib=fib)
+        said = one_by_one(one, packets)
+        assert at_once(other, packets, 1000) == said
+        assert [row[0] for row in said] == ["sent" if hook == "xmit" else "dropped"] * 2  # type: ignore[index]

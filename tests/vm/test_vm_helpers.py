@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 from pathlib import Path
 
@@ -13,10 +14,13 @@ sys.path.append(str(Path(__file__).parent))
 from machines import query
 
 from nfc.bpf import isa
+from nfc.bpf.helpers import HELPERS
 from nfc.bpf.isa import Instruction as I
 from nfc.bpf.isa import encode
 from nfc.bpf.object import MapDef, Object, Program, Relocation, RelocationKind
 from nfc.errors import KernelError, ObjectError, UsageError
+from nfc.vm.helpers import table
+from nfc.vm.helpers.failures import ENOTSUPP, FAILURES
 from nfc.vm.maps import ProgArrayMap, QueueMap, RingMap
 from nfc.vm.simulator import Packet, Simulator
 
@@ -230,3 +234,20 @@ def test_a_loop_that_only_may_goto_ends(engine: str) -> None:
     assert found.run(PACKET).returned == 0
     assert 990 < found.machine.budget < 1000
     assert simulator([I(0x05, 0, 0, -1), EXIT], None, engine, budget=2000).run(PACKET).fault
+
+
+def test_the_page_names_every_helper_and_every_failure() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text()
+    listed = page.partition("**Helpers**:")[2].partition("\n\n")[0]
+    assert re.findall(r"`(\w+)`", listed) == [short(number) for number in sorted(table())]
+    part, said = page.partition("How they fail")[2].partition("**Maps**")[0], {}
+    for names, failures in re.findall(r"^\| (`\w+`.*?) \| ([A-Z0-9, ]+) \|$", part, re.M):
+        numbers = tuple(
+            ENOTSUPP if e == "ENOTSUPP" else getattr(errno, e) for e in failures.split(", ")
+        )
+        said.update(dict.fromkeys(re.findall(r"`(\w+)`", names), numbers))
+    assert said == {short(number): errnos for number, errnos in FAILURES.items()}
+
+
+def short(number: int) -> str:
+    return HELPERS[number].name.removeprefix("bpf_")

@@ -20,6 +20,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
+import probes_context
 import probes_maps
 import probes_packet
 import probes_srv6
@@ -30,7 +31,9 @@ from probing import HOOKS, Probe, to_object
 
 from nfc.bpf.helpers import HELPERS
 from nfc.bpf.object import Object
+from nfc.bpf.version import KernelVersion
 from nfc.vm import fast
+from nfc.vm.context import VERSION
 from nfc.vm.helpers import table
 from nfc.vm.helpers.failures import FAILURES, NULL, SHOT, can_fail
 
@@ -51,6 +54,7 @@ def everything(links: tuple[tuple[str, int], ...]) -> tuple[Probe, ...]:
         *probes_maps.table(),
         *probes_packet.table(dict(links)),
         *probes_srv6.table(),
+        *probes_context.table(),
         *probes_text.table(),
     )
 
@@ -76,6 +80,8 @@ def as_object(chosen: Numbered) -> Object:
 
 @pytest.fixture(scope="module")
 def router() -> Iterator[Rig]:
+    if KernelVersion.running() < VERSION:
+        pytest.skip(f"the simulator's helpers are those of Linux {VERSION}")
     with rig() as built:
         yield built
 
