@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from nfc.sema import tables, typed, types
+from nfc.sema import references, tables, typed, types
 from nfc.sema.constants import fold
-from nfc.sema.headers import HEADERS, MAX_SEGMENT_INDEX, META, META_NAME, SEGMENT_LIST
 from nfc.sema.hooks import Hook
 from nfc.sema.inplace import MAX_NESTING, MAX_VALUES, measure
 from nfc.sema.kinds import (
@@ -14,8 +13,6 @@ from nfc.sema.kinds import (
     arith_type,
     article,
     beside,
-    example,
-    fields_hint,
     is_literal,
 )
 from nfc.sema.scope import Scope
@@ -24,7 +21,6 @@ from nfc.syntax.diagnostics import nearest
 from nfc.syntax.source import Span
 
 FUNCTIONS = ("now()", "every(n)", "sample(1 in n)")
-MAX_TLV_INDEX = 7  # of one type; each one found takes a register of the walk
 _ORDER = {"<", "<=", ">", ">="}
 
 
@@ -73,13 +69,13 @@ class Checker:
                 inner = self.condition(operand, binds=False, draws=draws)
                 return None if inner is None else typed.Not(span, types.Bool(), inner)
             case tree.Has():
-                return self._has(expr, binds)
+                return references.has_tlv(self, expr, binds)
             case tree.HasEntry():
                 return tables.has_entry(self, expr, binds)
             case _:
                 value = self._test(expr) if draws else self.infer(expr, types.Bool())
                 if value is not None and not isinstance(value.type, types.Bool):
-                    self._error(
+                    self.error(
                         expr.span,
                         f"a condition is needed here, this is {a_kind(value)}",
                         "compare it, for example with '!= 0'",
@@ -127,11 +123,11 @@ class Checker:
             case tree.Bool(span, value):
                 return typed.Const(span, types.Bool(), int(value))
             case tree.Name(span, name):
-                return self._name(span, name, wanted)
+                return references.name_value(self, span, name, wanted)
             case tree.FieldRef():
-                return self._field(expr)
+                return references.field_value(self, expr)
             case tree.Element():
-                return self._element(expr)
+                return references.segment(self, expr)
             case tree.Call():
                 return self._call(expr)
             case tree.Sample():
@@ -156,12 +152,12 @@ class Checker:
         if isinstance(wanted, types.Duration):
             if value == 0:
                 return typed.Const(span, wanted, 0)
-            self._error(
+            self.error(
                 span, "a duration needs a unit", f"{value}ms, {value}us, {value}ns, {value}s"
             )
             return None
         if isinstance(wanted, types.Timestamp) and value != 0:
-            self._error(
+            self.error(
                 span, "a timestamp cannot be written as a number, except 0", "the time is now()"
             )
             return None
@@ -169,219 +165,9 @@ class Checker:
         most = bits if isinstance(type_, types.Bytes) else min(bits, 64)
         if value.bit_length() > most:
             limit = (1 << most) - 1
-            self._error(span, f"{value} does not fit {type_ or 'u64'} (at most {limit})")
+            self.error(span, f"{value} does not fit {type_ or 'u64'} (at most {limit})")
             return None
         return typed.Const(span, type_ or types.Int(bits), value)
-
-    def _name(self, span: Span, name: str, wanted: types.Type | None) -> typed.Expr | None:
-        scope = self.scope
-        if name in self.local:
-            return replace(self.local[name], span=span)
-        if name in scope.consts:
-            const = scope.consts[name]
-            return typed.Const(span, const.type, const.value)
-        if name in scope.params:
-            param = scope.params[name]
-            return typed.ParamRead(span, param.type, param)
-        if name in scope.states:
-            state = scope.states[name]
-            return typed.StateRead(span, state.member.type, state)
-        members = scope.members(name)
-        if len(members) > 1:
-            members = [m for m in members if m[0] == wanted] or members
-            if len({m[0] for m in members}) > 1:
-                self._error(
-                    span,
-                    f"'{name}' is a member of {' and of '.join(m[0].name for m in members)}",
-                    "it can only be compared with a field of one of them",
-                )
-                return None
-        if members:
-            return typed.Const(span, members[0][0], members[0][1])
-        if name in self.entries:
-            first = self.entries[name].table.fields[0].name
-            self._error(
-                span, f"'{name}' is a table's entry; name one of its fields", f"{name}.{first}"
-            )
-            return None
-        if name in self.bound:
-            self._error(
-                span, f"'{name}' is a TLV; name one of its fields", example(name, self.bound[name])
-            )
-            return None
-        if scope.excused(name):
-            return None
-        known = [
-            *scope.consts,
-            *scope.params,
-            *(n for e in scope.enums.values() for n, _ in e.members),
-        ]
-        kind = scope.kind(name)
-        if kind is None:
-            fields_ = [f"{h}.{name}" for h, fields in HEADERS.items() if name in fields]
-            hint = nearest(name, known)
-            if fields_ and not hint:
-                hint = f"did you mean {' or '.join(fields_)}?"
-            self._error(span, f"nothing is called '{name}'", hint)
-        elif kind == "const":
-            self._error(
-                span,
-                f"'{name}' is not worked out yet here",
-                "enums come first, then consts from the top of the file",
-            )
-        elif kind in ("param", "state"):
-            self._error(
-                span, f"'{name}' is a {kind}, not known when the file is compiled", "use a const"
-            )
-        else:
-            article = "an" if kind[0] in "aeiou" else "a"
-            hint = f"{name}(…)" if kind == "define" else None
-            self._error(span, f"'{name}' is {article} {kind}, not a value", hint)
-        return None
-
-    def _field(self, expr: tree.FieldRef) -> typed.Expr | None:
-        base, name = expr.base.text, expr.name.text
-        if base == META_NAME:
-            meta = META.get(name)
-            if meta is None:
-                self._error(
-                    expr.name.span, f"packet has no field '{name}'", fields_hint(name, META)
-                )
-                return None
-            if not self._known_later(expr.span):
-                return None
-            return typed.MetaRead(expr.span, meta.type, meta)
-        if base == "srh" and name == SEGMENT_LIST:
-            self._error(
-                expr.span,
-                "say which entry of the segment list",
-                f"srh.{SEGMENT_LIST}[0] is the last",
-            )
-            return None
-        if base in HEADERS:
-            header = HEADERS[base].get(name)
-            if header is None:
-                self._error(
-                    expr.name.span,
-                    f"{base} has no field '{name}'",
-                    fields_hint(name, HEADERS[base]),
-                )
-                return None
-            if not self._known_later(expr.span):
-                return None
-            return typed.HeaderRead(expr.span, header.type, header)
-        if base in self.entries:
-            entry = self.entries[base]
-            found = tables.member(entry, expr.name, self.scope)
-            return None if found is None else typed.EntryRead(expr.span, found.type, entry, found)
-        tlv = self.tlv(expr.base)
-        if tlv is None:
-            return None
-        field_ = self.tlv_field(tlv, expr.name)
-        if field_ is None:
-            return None
-        return typed.TlvRead(expr.span, field_.type, tlv, field_)
-
-    def _element(self, expr: tree.Element) -> typed.Expr | None:
-        if expr.base.text != "srh" or expr.name.text != SEGMENT_LIST:
-            self._error(
-                expr.span,
-                f"{expr.base.text}.{expr.name.text} is no list",
-                f"the one list is srh.{SEGMENT_LIST}[…]",
-            )
-            return None
-        if expr.index.value > MAX_SEGMENT_INDEX:
-            self._error(expr.index.span, f"a segment list has entries 0 to {MAX_SEGMENT_INDEX}")
-            return None
-        if not self._known_later(expr.span):
-            return None
-        return typed.SegmentRead(expr.span, types.Ipv6(), expr.index.value)
-
-    def tlv(self, base: tree.Ident) -> typed.Tlv | None:
-        """The bound TLV of that name, or None after an error."""
-        if base.text in self.bound:
-            return self.bound[base.text]
-        if base.text in self.elsewhere:
-            self._error(
-                base.span,
-                f"'{base.text}' is bound by the rule of line {self.elsewhere[base.text]}, not here",
-                f"add 'srh has … as {base.text}' to this rule's condition",
-            )
-        elif base.text in self.scope.tlvs:
-            self._error(
-                base.span,
-                f"'{base.text}' must be bound before its fields can be named",
-                f"when srh has {base.text} as {base.text.lower()} {{ … }}",
-            )
-        elif not self.scope.excused(base.text):
-            self._error(
-                base.span,
-                f"nothing is called '{base.text}' here",
-                nearest(base.text, [*HEADERS, META_NAME, *self.bound]),
-            )
-        return None
-
-    def tlv_field(self, tlv: typed.Tlv, name: tree.Ident) -> typed.TlvField | None:
-        """The field of that name, or None after an error."""
-        found = tlv.field(name.text)
-        if found is None:
-            names = {f.name: f for f in tlv.fields if f.name}
-            self._error(
-                name.span, f"{tlv.name} has no field '{name.text}'", fields_hint(name.text, names)
-            )
-        return found
-
-    def _known_later(self, span: Span) -> bool:
-        if self.hook is None:
-            self._error(span, "a packet's fields are not known when the file is compiled")
-            return False
-        return True
-
-    def _has(self, expr: tree.Has, binds: bool) -> typed.Expr | None:
-        if expr.subject.text != "srh":
-            self._error(expr.subject.span, "only srh has TLVs", "srh has …")
-            return None
-        if not self._known_later(expr.span):
-            return None
-        tlv = self.scope.tlvs.get(expr.tlv.text)
-        if tlv is None:
-            if expr.alias is not None:
-                self.scope.broken.add(expr.alias.text)
-            if self.scope.excused(expr.tlv.text):
-                return None
-            self._error(
-                expr.tlv.span,
-                f"there is no TLV '{expr.tlv.text}'",
-                nearest(expr.tlv.text, self.scope.tlvs)
-                or "declare it with tlv, or use a file that does",
-            )
-            return None
-        if expr.index is not None:
-            if expr.index.value > MAX_TLV_INDEX:
-                self._error(
-                    expr.index.span, f"TLVs of a type are counted from 0 to {MAX_TLV_INDEX}"
-                )
-                return None
-            tlv = replace(tlv, index=expr.index.value)
-        if expr.alias is not None:
-            alias = expr.alias.text
-            if not binds:
-                self.scope.broken.add(alias)
-                self._error(
-                    expr.alias.span,
-                    f"'{alias}' would not be there in every case",
-                    "bind a TLV where all conditions are joined by 'and'",
-                )
-                return None
-            if alias in (*self.bound, *self.entries, *HEADERS, META_NAME):
-                self._error(
-                    expr.alias.span,
-                    f"'{alias}' already means something in this rule",
-                    "give the TLV another name",
-                )
-                return None
-            self.bound[alias] = tlv
-        return typed.HasTlv(expr.span, types.Bool(), tlv)
 
     def _call(self, expr: tree.Call) -> typed.Expr | None:
         name = expr.function.text
@@ -393,22 +179,22 @@ class Checker:
         if name != "now":
             if not self.scope.excused(name):
                 known = [f.partition("(")[0] for f in FUNCTIONS] + list(self.scope.definitions)
-                self._error(
+                self.error(
                     expr.function.span,
                     f"there is no function '{name}'",
                     nearest(name, known) or f"there are: {', '.join(FUNCTIONS)}",
                 )
             return None
         if expr.arguments:
-            self._error(expr.arguments[0].span, "now() takes nothing")
+            self.error(expr.arguments[0].span, "now() takes nothing")
             return None
         if self.hook is None:
-            self._error(expr.span, "the time is not known when the file is compiled")
+            self.error(expr.span, "the time is not known when the file is compiled")
             return None
         return typed.Now(expr.span, types.Timestamp())
 
     def _drawn(self, span: Span, what: str) -> None:
-        self._error(
+        self.error(
             span,
             f"{what} stands in a rule's condition, by itself",
             f"when {what} and … {{ … }}",
@@ -421,12 +207,12 @@ class Checker:
         name = definition.name.text
         if name in self.within:
             path = " → ".join([*self.within, name])
-            self._error(expr.span, f"'{name}' is defined by itself ({path})")
+            self.error(expr.span, f"'{name}' is defined by itself ({path})")
             return None
         if not self.measured:
             size = measure(expr, self.scope.definitions, self.local, self.within, self.budget[0])
             if size is None:
-                self._error(
+                self.error(
                     expr.span,
                     "with its definitions in place this is too large",
                     f"a rule has room for {MAX_VALUES} values, {MAX_NESTING} deep",
@@ -436,7 +222,7 @@ class Checker:
         wanted, given = len(definition.arguments), len(expr.arguments)
         if wanted != given:
             shown = ", ".join(f"{a.name.text}: {a.type.text}" for a in definition.arguments)
-            self._error(
+            self.error(
                 expr.span,
                 f"{name} takes {wanted} value{'s' * (wanted != 1)}, not {given}",
                 f"{name}({shown})",
@@ -467,14 +253,14 @@ class Checker:
 
     def _every(self, expr: tree.Call) -> typed.Expr | None:
         if len(expr.arguments) != 1:
-            self._error(expr.span, "every so many packets?", "every(1000)")
+            self.error(expr.span, "every so many packets?", "every(1000)")
             return None
         of = self.check(expr.arguments[0], types.Int(32))
         return None if of is None else typed.Every(expr.span, types.Bool(), of)
 
     def _sample(self, expr: tree.Sample) -> typed.Expr | None:
         if expr.count.value != 1:
-            self._error(expr.count.span, "sampling takes 1 packet in so many", "sample(1 in 1000)")
+            self.error(expr.count.span, "sampling takes 1 packet in so many", "sample(1 in 1000)")
             return None
         of = self.check(expr.of, types.Int(32))
         return None if of is None else typed.Sample(expr.span, types.Bool(), of)
@@ -485,7 +271,7 @@ class Checker:
             return None
         type_ = arith_type(expr.op, left.type, right.type)
         if type_ is None:
-            self._error(
+            self.error(
                 expr.span,
                 f"'{expr.op}' does not work on {a_kind(left)} and {a_kind(right)}",
                 "what works: timestamp - timestamp, timestamp + duration, duration * number"
@@ -519,7 +305,7 @@ class Checker:
         if isinstance(left.type, types.Bytes):
             same = left.type == right.type
         if not same:
-            self._error(
+            self.error(
                 expr.span,
                 f"{a_kind(left)} cannot be compared with {a_kind(right)}",
                 "how long ago a time was: now() - time"
@@ -532,10 +318,10 @@ class Checker:
             and isinstance(right.type, types.Enum)
             and left.type != right.type
         ):
-            self._error(expr.span, f"{left.type} and {right.type} are different enums")
+            self.error(expr.span, f"{left.type} and {right.type} are different enums")
             return None
         if expr.op in _ORDER and isinstance(left.type, types.Ipv6 | types.Bytes | types.Bool):
-            self._error(
+            self.error(
                 expr.span,
                 f"{a_kind(left)} has no order",
                 "use == or !=, or 'in' with a prefix" if left.type.bits > 1 else None,
@@ -553,7 +339,7 @@ class Checker:
             and const.value.bit_length() > value.type.bits
         ):
             limit = (1 << value.type.bits) - 1
-            self._error(
+            self.error(
                 const.span,
                 f"{const.value} is more than this {value.type} can hold (at most {limit})",
             )
@@ -582,7 +368,7 @@ class Checker:
                 return replace(value, type=wanted)
             if have.bits <= wanted.bits:
                 return value
-            self._error(
+            self.error(
                 value.span,
                 f"a {have} does not fit a {wanted}",
                 f"cut it with '& {hex((1 << wanted.bits) - 1)}', or widen what it goes into",
@@ -594,8 +380,9 @@ class Checker:
             and have.bits <= wanted.bits
         ):
             return value
-        self._error(value.span, f"{article(wanted)} is needed here, this is {a_kind(value)}")
+        self.error(value.span, f"{article(wanted)} is needed here, this is {a_kind(value)}")
         return None
 
-    def _error(self, span: Span, message: str, hint: str | None = None) -> None:
+    def error(self, span: Span, message: str, hint: str | None = None) -> None:
+        """Note an error at that place."""
         self.scope.diagnostics.error(span, message, hint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nfc.sema import tables, typed, types
+from nfc.sema import references, tables, typed, types
 from nfc.sema.built import no_tlv, not_hmac, tlv_value
 from nfc.sema.expressions import Checker
 from nfc.sema.fields import assignments, once
@@ -168,7 +168,7 @@ def _edit(
             value = tlv_value(wanted, checker, scope)
             anchor = None
             if position is not None and position.anchor is not None:
-                anchor = checker.tlv(position.anchor)
+                anchor = references.bound_tlv(checker, position.anchor)
                 if anchor is None:
                     return None
             where = position.where if position else "last"
@@ -178,12 +178,12 @@ def _edit(
                 return None
             return typed.RemoveHmac(span)
         case tree.Remove(span, name):
-            tlv = checker.tlv(name)
+            tlv = references.bound_tlv(checker, name)
             if tlv is None or not _fate(tlv, span, "remove", scope, seen):
                 return None
             return typed.RemoveTlv(span, tlv)
         case tree.Replace(span, name, wanted):
-            tlv = checker.tlv(name)
+            tlv = references.bound_tlv(checker, name)
             value = tlv_value(wanted, checker, scope)
             if tlv is None or value is None or not _fate(tlv, span, "replace", scope, seen):
                 return None
@@ -315,8 +315,8 @@ def _set(
         if value is not None and _keeps_hmac(header, value, scope):
             edit = typed.SetHeader(statement.span, header, value)
     else:
-        tlv = checker.tlv(place.base)
-        target = checker.tlv_field(tlv, place.name) if tlv else None
+        tlv = references.bound_tlv(checker, place.base)
+        target = references.field_of(checker, tlv, place.name) if tlv else None
         if tlv is None or target is None or not not_hmac(tlv, statement.span, scope):
             return None
         key = ("tlv", tlv.name, tlv.index, target.name)
