@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from nfc.sema import references, tables, typed, types
-from nfc.sema.constants import fold
+from nfc.sema import operators, references, tables, typed, types
 from nfc.sema.hooks import Hook
 from nfc.sema.inplace import MAX_NESTING, MAX_VALUES, measure
 from nfc.sema.kinds import (
     a_kind,
-    arith_type,
-    article,
-    beside,
-    is_literal,
 )
 from nfc.sema.scope import Scope
 from nfc.syntax import tree
@@ -21,7 +16,6 @@ from nfc.syntax.diagnostics import nearest
 from nfc.syntax.source import Span
 
 FUNCTIONS = ("now()", "every(n)", "sample(1 in n)")
-_ORDER = {"<", "<=", ">", ">="}
 
 
 @dataclass
@@ -47,7 +41,7 @@ class Checker:
     def check(self, expr: tree.Expr, wanted: types.Type) -> typed.Expr | None:
         """The expression as a value of type `wanted`, or None after an error."""
         value = self.infer(expr, wanted)
-        return None if value is None else self._noted(expr, self._convert(value, wanted))
+        return None if value is None else self._noted(expr, operators.convert(self, value, wanted))
 
     def condition(
         self, expr: tree.Expr, *, binds: bool = True, draws: bool = True
@@ -134,9 +128,9 @@ class Checker:
                 self._drawn(expr.span, "sample(1 in n)")
                 return None
             case tree.Binary():
-                return self._binary(expr)
+                return operators.binary(self, expr)
             case tree.Compare():
-                return self._compare(expr)
+                return operators.compare(self, expr)
             case tree.InPrefix(span, operand, address, length, width):
                 kind: types.Type = types.Ipv6() if width == 128 else types.Int(32)
                 inner = self.check(operand, kind)
@@ -264,124 +258,6 @@ class Checker:
             return None
         of = self.check(expr.of, types.Int(32))
         return None if of is None else typed.Sample(expr.span, types.Bool(), of)
-
-    def _binary(self, expr: tree.Binary) -> typed.Expr | None:
-        left, right = self._pair(expr.op, expr.left, expr.right)
-        if left is None or right is None:
-            return None
-        type_ = arith_type(expr.op, left.type, right.type)
-        if type_ is None:
-            self.error(
-                expr.span,
-                f"'{expr.op}' does not work on {a_kind(left)} and {a_kind(right)}",
-                "what works: timestamp - timestamp, timestamp + duration, duration * number"
-                if {type(left.type), type(right.type)} & {types.Timestamp, types.Duration}
-                else None,
-            )
-            return None
-        if isinstance(left, typed.Const) and isinstance(right, typed.Const):
-            if not (left.exact and right.exact):
-                value = fold(expr.op, left.value, right.value, type_.bits)
-                return typed.Const(expr.span, type_, value, exact=False)
-            # Known values are exact; they are held against a width where they are used.
-            value = fold(expr.op, left.value, right.value, 64)
-            if isinstance(type_, types.Int):
-                type_ = types.Int(max(1, value.bit_length()))
-            return typed.Const(expr.span, type_, value)
-        if expr.op == "&" and isinstance(type_, types.Int):
-            # x & 0xff has 8 bits: the way to cut a value down.
-            for side in (left, right):
-                if isinstance(side, typed.Const):
-                    type_ = types.Int(max(1, min(type_.bits, side.value.bit_length())))
-        return typed.Arith(expr.span, type_, expr.op, left, right)
-
-    def _compare(self, expr: tree.Compare) -> typed.Expr | None:
-        left, right = self._pair(expr.op, expr.left, expr.right)
-        if left is None or right is None:
-            return None
-        same = type(left.type) is type(right.type) or (
-            {type(left.type), type(right.type)} <= {types.Int, types.Enum}
-        )
-        if isinstance(left.type, types.Bytes):
-            same = left.type == right.type
-        if not same:
-            self.error(
-                expr.span,
-                f"{a_kind(left)} cannot be compared with {a_kind(right)}",
-                "how long ago a time was: now() - time"
-                if {type(left.type), type(right.type)} == {types.Timestamp, types.Duration}
-                else None,
-            )
-            return None
-        if (
-            isinstance(left.type, types.Enum)
-            and isinstance(right.type, types.Enum)
-            and left.type != right.type
-        ):
-            self.error(expr.span, f"{left.type} and {right.type} are different enums")
-            return None
-        if expr.op in _ORDER and isinstance(left.type, types.Ipv6 | types.Bytes | types.Bool):
-            self.error(
-                expr.span,
-                f"{a_kind(left)} has no order",
-                "use == or !=, or 'in' with a prefix" if left.type.bits > 1 else None,
-            )
-            return None
-        if self._never_equal(expr, left, right) or self._never_equal(expr, right, left):
-            return None
-        return typed.Compare(expr.span, types.Bool(), expr.op, left, right)
-
-    def _never_equal(self, expr: tree.Compare, value: typed.Expr, const: typed.Expr) -> bool:
-        if (
-            isinstance(const, typed.Const)
-            and not isinstance(value, typed.Const)
-            and isinstance(value.type, types.Int | types.Enum)
-            and const.value.bit_length() > value.type.bits
-        ):
-            limit = (1 << value.type.bits) - 1
-            self.error(
-                const.span,
-                f"{const.value} is more than this {value.type} can hold (at most {limit})",
-            )
-            return True
-        return False
-
-    def _pair(
-        self, op: str, left: tree.Expr, right: tree.Expr
-    ) -> tuple[typed.Expr | None, typed.Expr | None]:
-        """Both sides; a literal on one side takes the other side's type. What the whole is for
-        does not matter to them: it is held against that when it is computed."""
-        if is_literal(left) and not is_literal(right):
-            b = self.infer(right, None)
-            return self.infer(left, beside(b, op)), b
-        a = self.infer(left, None)
-        return a, self.infer(right, beside(a, op))
-
-    # ---- conversion -------------------------------------------------------------------------
-
-    def _convert(self, value: typed.Expr, wanted: types.Type) -> typed.Expr | None:
-        have = value.type
-        if have == wanted:
-            return value
-        if isinstance(have, types.Int) and isinstance(wanted, types.Int):
-            if isinstance(value, typed.Const) and value.value.bit_length() <= wanted.bits:
-                return replace(value, type=wanted)
-            if have.bits <= wanted.bits:
-                return value
-            self.error(
-                value.span,
-                f"a {have} does not fit a {wanted}",
-                f"cut it with '& {hex((1 << wanted.bits) - 1)}', or widen what it goes into",
-            )
-            return None
-        if (
-            isinstance(have, types.Enum)
-            and isinstance(wanted, types.Int)
-            and have.bits <= wanted.bits
-        ):
-            return value
-        self.error(value.span, f"{article(wanted)} is needed here, this is {a_kind(value)}")
-        return None
 
     def error(self, span: Span, message: str, hint: str | None = None) -> None:
         """Note an error at that place."""
