@@ -49,13 +49,15 @@ class Result:
 
     `fate`: `sent`; `dropped` by the function, `error` for one of the reasons in `errors`;
     `refused` by the kernel before the function runs; `lost` in the kernel after it (no route, hop
-    limit). `unsure` where the kernel reads beyond the packet, so that
-    nothing can be said: `events` are those that it sends if it goes well.
+    limit). `beyond` where the kernel reads behind the packet's end for its next hop: then all of
+    this is what comes of it if there is one, with the fate `unsure` for sent or lost; if there is
+    none, it is the error `action_failed` instead, and nothing else happens.
 
     `packet` is what leaves through `link`, after the hop limit went down. `rule` counts from 0.
     `events` are the ring buffer's records, `counts` what named counters went up by. `errors` are
     reasons of which any may be counted, when several hold. `lost` are counts with keys that
-    found no room. `memory` is as in `Arrival`, after.
+    found no room. `memory` is as in `Arrival`, after. `evicted` are LRU tables that were full when
+    an entry came: the kernel takes out some others, and which of them nobody can tell.
     """
 
     fate: str
@@ -70,3 +72,5 @@ class Result:
     memory: Memory = field(default_factory=Memory)
     mark: int = 0
     priority: int = 0
+    beyond: bool = False
+    evicted: frozenset[str] = frozenset()

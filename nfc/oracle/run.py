@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 
 from nfc.oracle import edits, kernel, tables, wire
 from nfc.oracle.kernel import Router
@@ -59,7 +60,7 @@ def reached(function: typed.Function, arrival: Arrival, router: Router) -> Conte
         data = kernel.forwarded(data, router) if kernel.may_leave(data[8:24]) else None
     if data is not None and function.hook != "endpoint":
         srh = wire.any_srh(data)
-    return None if data is None else Context(arrival, data, srh, every_sites(function))
+    return None if data is None else Context(arrival, data, srh, partial(every_sites, function))
 
 
 def outcomes(function: typed.Function, arrival: Arrival, router: Router) -> Iterator[Result]:
@@ -118,12 +119,12 @@ def _taken(
             priority=meta.get("priority", context.arrival.priority),
         )
         result = _verdict(function, rule.verdict, data, done, context, router)
-        if result.fate in ("error", "unsure"):
+        if result.fate == "error":
             return result, None
+        result = replace(result, evicted=frozenset(changes.evicted))
         if changes.failed:
-            return Result("error", errors=frozenset({"put_failed"})), changes
-        if changes.unsure:
-            return replace(result, fate="unsure"), changes
+            failed = Result("error", errors=frozenset({"put_failed"}), evicted=result.evicted)
+            return replace(failed, beyond=result.beyond), changes
         return replace(result, lost=changes.lost), changes
     except AbsentError as error:
         return Result("error", errors=refused | {error.reason, "header_unreadable"}), None
@@ -177,8 +178,9 @@ def _verdict(
             if found is None or found[0] > len(data):
                 return Result("error", errors=frozenset({"action_failed"}))
             inner = data[found[0] :]
-            if len(inner) < wire.IPV6_SIZE or inner[0] >> 4 != 6:  # it leaves, too
-                return replace(done, fate="unsure")
+            if len(inner) < wire.IPV6_SIZE:  # it leaves, too
+                inner = inner[:7] + bytes(b - 1 & 0xFF for b in inner[7:8]) + inner[8:]
+                return replace(done, fate="unsure", packet=inner, beyond=True)
             link = router.lookup(inner[24:40], done.mark, table)
             return _acted(inner, link, done, router, "action_failed")
         case typed.Encap(source=source) if source is not None:

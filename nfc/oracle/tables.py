@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from nfc.oracle.outcomes import Memory, Rows
 from nfc.oracle.values import AbsentError, Context, compute
@@ -16,7 +16,7 @@ class Changes:
 
     tables: dict[str, dict[tuple[int, ...], tuple[int, ...]]]
     lost: int = 0
-    unsure: bool = False  # an entry may have gone that was not used for long
+    evicted: set[str] = field(default_factory=set)  # tables where others had to make room
     failed: bool = False
 
     @classmethod
@@ -33,7 +33,7 @@ class Changes:
         elif key not in rows and len(rows) >= table.entries:
             if table.kind != "lru":
                 return False
-            self.unsure = True
+            self.evicted.add(table.name)
         rows[key] = row
         return True
 

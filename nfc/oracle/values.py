@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nfc.oracle import wire
@@ -45,7 +45,7 @@ class Context:
     arrival: Arrival
     data: bytes
     srh: Srh | None
-    sites: Mapping[int, int]  # id of an Every to its place
+    sites: Callable[[], Mapping[int, int]]  # id of an Every to its place; asked for where needed
     drawn: int = 0
     counted: dict[int, int] = field(default_factory=dict)
     found: dict[int, tuple[int, ...] | None] = field(default_factory=dict)  # by id of an Entry
@@ -137,7 +137,7 @@ class Context:
             case typed.Sample(of=of):
                 return self._sample(self.value(of))
             case typed.Every(of=of):
-                return self._every(self.sites[id(expr)], self.value(of))
+                return self._every(self.sites()[id(expr)], self.value(of))
             case typed.Arith(op=op, left=left, right=right, type=type_):
                 a, b = self.value(left), self.value(right)
                 return compute(

@@ -261,7 +261,7 @@ def _context(session: Session, function: typed.Function, packet: bytes, now: int
     arrival = Arrival(
         packet, params=_params(session), now=now, memory=Memory(_counted(session), _tables(session))
     )
-    return Context(arrival, data, srh, every_sites(function))
+    return Context(arrival, data, srh, partial(every_sites, function))
 
 
 def _params(session: Session) -> Mapping[str, int]:

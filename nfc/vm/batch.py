@@ -127,7 +127,6 @@ class Batch:
         d.rings = 1 + max(machine.map_list, default=-1)
         self._drive = function_type(2)(runtime().address("nfc_drive"))
         self._names = {one.number: one.info.name for one in machine.map_list.values()}
-        self._slow_only = bool(machine.fib.links) and simulator.hook == "xmit"
 
     def link(self, number: int) -> str:
         """The name of a link in `Done.links`."""
@@ -155,11 +154,7 @@ class Batch:
         self.bridge.push()
         native.packets = machine.packet = 0
         while True:
-            why = (
-                drive.PACKET
-                if self._slow_only
-                else self._drive(self.bridge.address, ctypes.addressof(d))
-            )
+            why = self._drive(self.bridge.address, ctypes.addressof(d))
             if why in (drive.MORE, drive.FULL, drive.LIMIT):
                 break
             if why == drive.BAD:
@@ -168,8 +163,6 @@ class Batch:
             if why == drive.RECORDS:
                 self._drained()
                 continue
-            if self._slow_only and not self._whole(source):
-                break
             if d.count >= d.limit or d.out_used + drive.OUT_ROOM > d.out_size:
                 break
             self._slowly(why, source, slow)
@@ -192,16 +185,6 @@ class Batch:
             tuple(machine.blocks),
             self._names,
         )
-
-    def _whole(self, source: bytearray) -> bool:
-        """Whether there is another whole record."""
-        used, order = self.d.source_used, "big" if self.swapped else "little"
-        if used + RECORD_HEADER > len(source):
-            return False
-        size = int.from_bytes(source[used + 8 : used + 12], order)  # type: ignore[arg-type]
-        if size > MAX_RECORD:
-            raise PacketError(f"a record of {size} bytes is over {MAX_RECORD}", used + 8)
-        return bool(used + RECORD_HEADER + size <= len(source))
 
     def _drained(self) -> None:
         """A reader takes what is in the rings, as after each packet."""

@@ -13,10 +13,10 @@ from llvmlite import ir
 from nfc.bpf import context
 from nfc.packet.pcap import MAX_RECORD
 from nfc.vm import fast, hooks
-from nfc.vm.context import LEN, PROTOCOL
+from nfc.vm.context import IFINDEX, LEN, PROTOCOL
 from nfc.vm.emit import C, Code, State, V, Var, part
 from nfc.vm.memory import CTX, FRAME_SIZE, REGION_SHIFT, STACK, Descriptor
-from nfc.vm.native import MAX_ROUTES, MapEntry
+from nfc.vm.native import MAX_LINK, U32, MapEntry
 from nfc.vm.packet import HEADROOM, HOP_BY_HOP, IPV6_SIZE, MAX_LENGTH, ROUTING
 
 U64 = ctypes.c_uint64
@@ -32,7 +32,6 @@ MORE, FULL, BAD, PACKET, FAULT, AFTER, RECORDS, LIMIT = range(8)
 SENT, DROPPED, NO_SEGMENTS, SKIPPED, SLOW = range(5)
 ENDPOINT, INPUT, TRANSMIT = range(3)
 HOOKS = {"endpoint": ENDPOINT, "in": INPUT, "out": TRANSMIT, "xmit": TRANSMIT}
-MAX_LINK = 255  # a byte says by which a packet left
 
 
 class Drive(ctypes.Structure):
@@ -131,11 +130,10 @@ def _packet(k: _Driver, data: V, length: V, seconds: V, fraction: V, header: V, 
     k.stop((length < IPV6_SIZE) | (length > MAX_LENGTH), PACKET)
     k.stop(k.load(data, 1) >> 4 != 6, PACKET)
     size = k.swapped(k.load(data + 4, 2), 2) + IPV6_SIZE
-    simple, routes = fast.routes_natively(k.s)
     odd = (size > length) | (k.load(data + 6, 1) == HOP_BY_HOP)
     for address in (data + 8, data + 24):
         odd = odd | (k.load(address, 8) == 0) | (k.load(address, 1) == 0xFF)
-    k.stop(odd | (simple == 0) | (routes > MAX_ROUTES), PACKET)
+    k.stop(odd | (k.s.get("simple") == 0), PACKET)
     runs, srh_at = Var(k, 1), Var(k, 0)
     with k.if_(k.get("hook") == ENDPOINT):
         at = k.call("nfc_find_header", data, size, ROUTING, 1)
@@ -177,8 +175,15 @@ def _run(
         s.set("srh_at", size - srh_at)
         s.set("srh_length", k.load(packet + srh_at + 1, 1) << 3)
     with k.if_(hook == TRANSMIT):
-        error = k.call("nfc_route", s.place, packet + 24, 0)
-        k.stop(_stopped(k, packet, size) | (error != 0) | (s.get("link") == 0), PACKET)
+        error = k.call("nfc_route", s.place, packet + 24, 0, fast.mark_of(k, s))
+        odd = (
+            _stopped(k, packet, size)
+            | (error != 0)
+            | (s.get("link") == 0)
+            | (s.get("link") > MAX_LINK)
+        )
+        k.stop(odd, PACKET)
+        k.store(s.get("context") + IFINDEX, 4, k.load(s.entry("ifindex", U32, s.get("link")), 4))
         k.store(packet + 7, 1, k.load(packet + 7, 1) - 1)
     program = k.get("program")
     returned = k.call_at(program, s.place, CTX << REGION_SHIFT, 0, 0, 0, 0) & 0xFFFFFFFF
@@ -249,11 +254,11 @@ def _after(k: _Driver, returned: V) -> None:
             k.stop(k.call("nfc_has_valid_srh", s.place) == 0, AFTER)
         with k.if_else(returned == hooks.OK) as (ok, redirect):
             with ok:
-                k.call("nfc_route", s.place, fast.data_of(k, s) + 24, 0)
+                k.call("nfc_route", s.place, fast.data_of(k, s) + 24, 0, fast.mark_of(k, s))
             with redirect:
                 k.stop(s.get("routed") == 0, AFTER)
     with k.if_((hook == INPUT) & (s.get("routed") == 0)):
-        k.call("nfc_route", s.place, fast.data_of(k, s) + 24, 0)
+        k.call("nfc_route", s.place, fast.data_of(k, s) + 24, 0, s.get("arrival_mark"))
     with k.if_(hook == TRANSMIT):
         k.stop((returned != hooks.OK) | (length > s.get("mtu")), AFTER)
         # bpf_lwt_push_encap may have made it something else.

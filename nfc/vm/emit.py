@@ -297,7 +297,9 @@ class State:
         """Set a field."""
         self.code.store(self.at(name), 8, value)
 
-    def entry(self, name: str, structure: type[ctypes.Structure], index: V | int) -> V:
+    def entry(
+        self, name: str, structure: type[ctypes.Structure | ctypes.c_uint32], index: V | int
+    ) -> V:
         """Where an element of an array of structures is."""
         size = ctypes.sizeof(structure)
         offset = index * size

@@ -6,12 +6,15 @@ else it calls that twin, before it has changed anything. Tests compare the two.
 
 from __future__ import annotations
 
+import ctypes
 import errno
+from collections.abc import Iterator
 
 from llvmlite import ir
 
-from nfc.vm.context import HASH, LEN, PROTOCOL
+from nfc.vm.context import HASH, LEN, MARK, PROTOCOL
 from nfc.vm.emit import Code, State, V, Var, part
+from nfc.vm.fib import LOCAL, MAIN
 from nfc.vm.helpers import seg6
 from nfc.vm.memory import (
     CTX,
@@ -23,7 +26,15 @@ from nfc.vm.memory import (
     Descriptor,
 )
 from nfc.vm.memory import MAP as MAP_REGION
-from nfc.vm.native import ARRAY_KIND, MAX_ROUTES, RECORDS_SIZE, RING_KIND, MapEntry, RouteEntry
+from nfc.vm.native import (
+    ARRAY_KIND,
+    RECORDS_SIZE,
+    RING_KIND,
+    MapEntry,
+    MarkEntry,
+    OwnEntry,
+    RouteEntry,
+)
 from nfc.vm.packet import (
     AUTHENTICATION,
     ETH_P_IPV6,
@@ -40,7 +51,6 @@ from nfc.vm.packet import (
 
 NOT_FOUND = (1 << 64) - 1
 CTX_ADDRESS = CTX << REGION_SHIFT
-MAIN = 254
 MAX_NATIVE_RECORD = 1 << 14
 
 
@@ -82,6 +92,7 @@ def build(module: ir.Module) -> None:
     _moved(module)
     _valid_tlvs(module)
     _has_valid_srh(module)
+    _in_table(module)
     _route(module)
     for helper in (
         _lookup, _monotonic, _random, _cpu, _boot, _tai, _hash, _pull_data, _load_bytes,
@@ -232,20 +243,50 @@ def _has_valid_srh(module: ir.Module) -> None:
     k.give(1)
 
 
+def _in_table(module: ir.Module) -> None:
+    """nfc_in_table(state, address as two words, table): the link that a table has for it, 0 if
+    none, NOT_FOUND if there is no such table."""
+    k = Code(module, "nfc_in_table", 4, internal=False)
+    place, high, low, table = k.arguments
+    s = State(k, place)
+    there = Var(k, k.number(NOT_FOUND))
+    for row in _rows(k, s, "route", RouteEntry, s.get("routes")):
+        with k.if_(row["table"] == table):
+            there.set(0)
+            hit = (high & row["mask_high"]) == row["high"]
+            hit = hit & ((low & row["mask_low"]) == row["low"])
+            with k.if_(hit):
+                k.give(row["link"])
+    k.give(there.get())
+
+
+def _rows(
+    k: Code, s: State, name: str, structure: type[ctypes.Structure], count: V
+) -> Iterator[dict[str, V]]:
+    """A loop over an array of the state; its body gets the fields."""
+    index = Var(k, k.number(0))
+    with k.loop() as out:
+        k.leave(out, index.get() >= count)
+        entry = s.entry(name, structure, index.get())
+        yield {n: k.load(entry + part(structure, n)[0], 8) for n, *_ in structure._fields_}
+        index.set(index.get() + 1)
+
+
 def _route(module: ir.Module) -> None:
-    """nfc_route(state, host address of a destination, table): seg6.look_up, for a FIB without
-    marks and own addresses; 0, or a negative errno."""
-    k = Code(module, "nfc_route", 3, internal=False)
-    place, destination, table = k.arguments
+    """nfc_route(state, host address of a destination, table, mark): seg6.look_up; 0, or a negative
+    errno. As Fib.lookup, for a FIB that is `simple`."""
+    k = Code(module, "nfc_route", 4, internal=False)
+    place, destination, table, mark = k.arguments
     s = State(k, place)
     high, low = k.load(destination, 8), k.load(destination + 8, 8)
-    wanted = k.select(table == 0, MAIN, table)
-    count = s.get("routes")
-    there = Var(k, (table == 0).number())
-    index = Var(k, k.number(0))
     s.set("routed", 1)
     s.set("route_error", 0)
     s.set("link", 0)
+    with k.if_((table == 0) | (table == LOCAL)):
+        for row in _rows(k, s, "own", OwnEntry, s.get("owns")):
+            with k.if_((row["high"] == high) & (row["low"] == low)):
+                s.set("route_error", negative(errno.EINVAL))
+                k.give(negative(errno.EINVAL))
     link_local = (high == 0x80FE) & ((table == 0) | (table == MAIN))
     with k.if_(link_local | ((table == 0) & (high & 0xFF == 0xFF)), likely=False):
         k.give(0)
@@ -253,31 +294,27 @@ def _route(module: ir.Module) -> None:
     with k.if_((table == 0) & strict, likely=False):
         s.set("route_error", negative(errno.ENETUNREACH))
         k.give(negative(errno.ENETUNREACH))
-    with k.loop() as out:
-        k.leave(out, index.get() >= count)
-        entry = s.entry("route", RouteEntry, index.get())
-        row = {n: k.load(entry + part(RouteEntry, n)[0], 8)
-               for n in ("mask_high", "mask_low", "high", "low", "table", "link")}  # fmt: skip
-        with k.if_(row["table"] == wanted):
-            there.set(1)
-            hit = (high & row["mask_high"]) == row["high"]
-            hit = hit & ((low & row["mask_low"]) == row["low"])
-            with k.if_(hit):
-                s.set("link", row["link"])
-                k.give(0)
-        index.set(index.get() + 1)
-    rest = s.get("rest")
-    s.set("link", rest)
-    with k.if_(rest != 0):
+    with k.if_(table == 0):
+        for row in _rows(k, s, "rule", MarkEntry, s.get("marks")):
+            with k.if_(row["mark"] == mark):
+                link = k.call("nfc_in_table", place, high, low, row["table"])
+                with k.if_((link != 0) & (link != NOT_FOUND)):
+                    s.set("link", link)
+                    k.give(0)
+    found = k.call("nfc_in_table", place, high, low, k.select(table == 0, MAIN, table))
+    link = k.select((found == 0) | (found == NOT_FOUND), s.get("rest"), found)
+    s.set("link", link)
+    with k.if_(link != 0):
         k.give(0)
-    error = k.select(there.get() != 0, negative(errno.ENETUNREACH), negative(errno.EINVAL))
+    nowhere = (table != 0) & (found == NOT_FOUND)
+    error = k.select(nowhere, negative(errno.EINVAL), negative(errno.ENETUNREACH))
     s.set("route_error", error)
     k.give(error)
 
 
-def routes_natively(s: State) -> tuple[V, V]:
-    """Both have to hold: simple != 0, routes <= MAX_ROUTES."""
-    return s.get("simple"), s.get("routes")
+def mark_of(k: Code, s: State) -> V:
+    """The packet's mark as it is now."""
+    return k.load(s.get("context") + MARK, 4)
 
 
 # ---- helpers ------------------------------------------------------------------------------------
@@ -481,8 +518,7 @@ def _action(module: ir.Module) -> None:
     action, size = k.r2 & 0xFFFFFFFF, k.r4 & 0xFFFFFFFF
     content = host(k, k.s, k.r3, size, False)
     known = (action == seg6.END_X) | (action == seg6.END_T) | (action == seg6.END_DT6)
-    simple, routes = routes_natively(k.s)
-    odd = ~known | (content == 0) | (simple == 0) | (routes > MAX_ROUTES)
+    odd = ~known | (content == 0) | (k.s.get("simple") == 0)
     with k.if_(odd | (length_of(k.s) < IPV6_SIZE), likely=False):
         k.give_slow()
     with k.if_(k.call("nfc_has_valid_srh", k.s.place) == 0):
@@ -490,7 +526,7 @@ def _action(module: ir.Module) -> None:
     with k.if_(size != k.select(action == seg6.END_X, 16, 4)):
         k.give(negative(errno.EINVAL))
     with k.if_(action == seg6.END_X):
-        k.give(k.call("nfc_route", k.s.place, content, 0))
+        k.give(k.call("nfc_route", k.s.place, content, 0, mark_of(k, k.s)))
     table = k.load(content, 4)
     with k.if_(action == seg6.END_DT6):
         at = k.call("nfc_find_header", data_of(k, k.s), length_of(k.s), IPV6, 0)
@@ -508,7 +544,7 @@ def _action(module: ir.Module) -> None:
             k.s.set("srh_at", length - srh)
             k.s.set("srh_length", k.load(data + srh + 1, 1) << 3)
             k.s.set("srh_valid", 1)
-    k.give(k.call("nfc_route", k.s.place, data_of(k, k.s) + 24, table))
+    k.give(k.call("nfc_route", k.s.place, data_of(k, k.s) + 24, table, mark_of(k, k.s)))
 
 
 def _push_encap(module: ir.Module) -> None:
@@ -517,8 +553,7 @@ def _push_encap(module: ir.Module) -> None:
     k.need_context()
     mode, size = k.r2 & 0xFFFFFFFF, k.r4 & 0xFFFFFFFF
     srh = host(k, k.s, k.r3, size, False)
-    simple, routes = routes_natively(k.s)
-    odd = (mode != seg6.ENCAP_SEG6) | (srh == 0) | (simple == 0) | (routes > MAX_ROUTES)
+    odd = (mode != seg6.ENCAP_SEG6) | (srh == 0) | (k.s.get("simple") == 0)
     odd = odd | (size > HEADROOM // 4) | (k.s.get("start") < size + IPV6_SIZE)
     odd = odd | (length_of(k.s) + size + IPV6_SIZE > MAX_LENGTH)
     # 73 is a helper of xmit, too, which takes other modes only.
@@ -547,7 +582,7 @@ def _push_encap(module: ir.Module) -> None:
     k.s.set("start", start)
     moved(k, k.s)
     k.store(outer + 4, 2, k.swapped(length_of(k.s) - IPV6_SIZE & 0xFFFF, 2))
-    k.give(k.call("nfc_route", k.s.place, outer + 24, 0))
+    k.give(k.call("nfc_route", k.s.place, outer + 24, 0, mark_of(k, k.s)))
 
 
 def _xmit_store(module: ir.Module) -> None:

@@ -184,7 +184,7 @@ def after(machine: Machine, returned: int) -> End:
             if returned != REROUTE:
                 # The route is the one that the function runs on, whatever the mark says now.
                 machine.link, machine.route_error = machine.fib.lookup(
-                    machine.skb.read(24, 16), machine.arrival_mark
+                    machine.skb.header()[24:], machine.arrival_mark
                 )
             else:
                 look_up(machine, None, 0)
@@ -219,14 +219,14 @@ def _transmit(machine: Machine, returned: int) -> End:
 
 
 def _forward(machine: Machine) -> End:
-    """dst_input, ip6_forward: the packet leaves, one hop on."""
-    data = machine.skb.read(0, IPV6_SIZE)
-    if len(machine.skb) < IPV6_SIZE or data[0] >> 4 != 6:
-        return End("lost", "what is left is no IPv6 packet")
+    """dst_input, ip6_forward: the packet leaves, one hop on. Neither asks whether it is still an
+    IPv6 packet, or a whole header."""
+    data = machine.skb.header()
     stopped = _stopped(data, machine, len(machine.skb))
     if stopped:
         return End("lost", stopped)
-    machine.skb.set(7, bytes([data[7] - 1]))
+    if len(machine.skb) > 7:
+        machine.skb.set(7, bytes([data[7] - 1]))
     return End("sent", "", machine.link)
 
 

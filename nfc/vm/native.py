@@ -25,7 +25,9 @@ from nfc.vm.memory import (
 
 REGIONS = 1 << 12  # as many as an address can name
 RECORDS_SIZE = 1 << 18  # bytes of ring buffer records that native code keeps for Python
-MAX_ROUTES = 64  # with more, Python looks routes up
+MAX_ROUTES = 64  # with more, or more of the next two, Python looks routes up
+MAX_OWN, MAX_MARKS = 64, 16
+MAX_LINK = 255  # a byte says by which link a packet left
 RECORD = struct.Struct("<IIQ")  # before each of them: map, size, packet
 ARRAY_KIND, RING_KIND = 1, 2
 
@@ -59,6 +61,18 @@ class RouteEntry(ctypes.Structure):
         ("table", U64),
         ("link", U64),
     ]
+
+
+class OwnEntry(ctypes.Structure):
+    """An address of the router; words as they lie in a packet."""
+
+    _fields_ = [("high", U64), ("low", U64)]
+
+
+class MarkEntry(ctypes.Structure):
+    """A rule: packets with that mark are looked up in that table first."""
+
+    _fields_ = [("mark", U64), ("table", U64)]
 
 
 class Native(ctypes.Structure):
@@ -97,7 +111,9 @@ class Native(ctypes.Structure):
         ("mtu", U64),
         ("rest", U64),  # the link of what no route covers; 0: none
         ("routes", U64),  # how many; more than MAX_ROUTES: ask Python
-        ("simple", U64),  # 0: the FIB has marks or own addresses: ask Python
+        ("owns", U64),  # how many addresses are the router's own
+        ("marks", U64),  # how many rules there are
+        ("simple", U64),  # 0: the FIB is too large for this: ask Python
         ("encap_seg6", U64),  # whether bpf_lwt_push_encap is that of the hook `in`
         ("tunnel_high", U64),
         ("tunnel_low", U64),
@@ -105,6 +121,9 @@ class Native(ctypes.Structure):
         ("records_used", U64),
         ("records_mark", U64),  # where those of the packet at hand begin
         ("route", RouteEntry * MAX_ROUTES),
+        ("own", OwnEntry * MAX_OWN),
+        ("rule", MarkEntry * MAX_MARKS),
+        ("ifindex", U32 * (MAX_LINK + 1)),  # of links, by number
         ("map", MapEntry * (MAX_REGIONS - MAPS)),
         ("regions", Descriptor * REGIONS),
     ]
@@ -118,6 +137,10 @@ def unpacked(block: bytes | memoryview) -> Iterator[tuple[int, int, bytes]]:
         begin = at + RECORD.size
         yield packet, number, bytes(block[begin : begin + size])
         at = begin + ((size + 7) & ~7)
+
+
+def _words(address: bytes) -> tuple[int, int]:
+    return int.from_bytes(address[:8], "little"), int.from_bytes(address[8:], "little")
 
 
 class Bridge:
@@ -163,21 +186,27 @@ class Bridge:
         fib, native = self.machine.fib, self.native
         native.mtu = fib.mtu
         native.rest = self.link_number(fib.rest)
-        native.simple = not fib.marks and not fib.own
-        source = fib.tunnel_source.packed
-        native.tunnel_high = int.from_bytes(source[:8], "little")
-        native.tunnel_low = int.from_bytes(source[8:], "little")
-        native.routes = len(fib.routes)
-        for number, route in enumerate(sorted(fib.routes, key=lambda r: -r.prefix.prefixlen)):
-            if number == MAX_ROUTES:
-                break
-            mask, network = route.prefix.netmask.packed, route.prefix.network_address.packed
-            entry = native.route[number]
-            entry.mask_high = int.from_bytes(mask[:8], "little")
-            entry.mask_low = int.from_bytes(mask[8:], "little")
-            entry.high = int.from_bytes(network[:8], "little")
-            entry.low = int.from_bytes(network[8:], "little")
-            entry.table, entry.link = route.table, self.link_number(route.link)
+        native.tunnel_high, native.tunnel_low = _words(fib.tunnel_source.packed)
+        native.routes, native.owns, native.marks = len(fib.routes), len(fib.own), len(fib.marks)
+        native.simple = (
+            len(fib.own) <= MAX_OWN
+            and len(fib.marks) <= MAX_MARKS
+            and len(fib.routes) <= MAX_ROUTES
+        )
+        if not native.simple:
+            return
+        routes = sorted(fib.routes, key=lambda r: -r.prefix.prefixlen)
+        for row, route in zip(native.route, routes, strict=False):
+            row.mask_high, row.mask_low = _words(route.prefix.netmask.packed)
+            row.high, row.low = _words(route.prefix.network_address.packed)
+            row.table, row.link = route.table, self.link_number(route.link)
+        for entry, address in zip(native.own, fib.own, strict=False):
+            entry.high, entry.low = _words(address.packed)
+        for rule, (mark, table) in zip(native.rule, fib.marks, strict=False):
+            rule.mark, rule.table = mark, table
+        for name, index in fib.links.items():
+            if (number := self.link_number(name)) <= MAX_LINK:
+                native.ifindex[number] = index
 
     def link_number(self, name: str) -> int:
         """The number by which native code knows a link."""

@@ -19,7 +19,9 @@ class Skb:
     """The bytes of a packet, in a buffer with room before and behind them.
 
     A change of place or size makes a new element of the memory's packet region, so that pointers
-    into the old one are void, as a verifier has it.
+    into the old one are void, as a verifier has it. `beyond` is what the kernel finds of an IPv6
+    header behind the end of a packet that ends within it, as bytes of a whole header: in a kernel
+    it is whatever was in that memory before, here zeros unless somebody knows better.
     """
 
     def __init__(self, memory: Memory) -> None:
@@ -30,6 +32,7 @@ class Skb:
         self.region.count = 1
         self.start = self.end = HEADROOM
         self.generation = 0
+        self.beyond = bytes(IPV6_SIZE)
 
     def put(self, data: bytes) -> None:
         """A new packet. Raises ValueError if it is too long."""
@@ -55,6 +58,11 @@ class Skb:
         """Bytes of the packet from `at` on; all of them without a size."""
         begin = self.start + at
         return bytes(self.buffer[begin : self.end if size is None else begin + size])
+
+    def header(self) -> bytes:
+        """The IPv6 header as the kernel reads it, which does not look where the packet ends."""
+        there = self.read(0, min(len(self), IPV6_SIZE))
+        return there + self.beyond[len(there) :]
 
     def set(self, at: int, content: bytes) -> None:
         """Overwrite bytes, which must be there."""

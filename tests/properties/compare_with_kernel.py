@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from generated_packets import Wanted, make_packet
-from generated_router import Place, Seen
+from generated_router import Place, Seen, Step
 from generated_sources import LINKS, Generated
 from simulated import Column, Explained
 
 from nfc.compiler import Compilation, Compiled, compile_file
 from nfc.oracle import Arrival, Memory, Result, outcomes
+from nfc.oracle.outcomes import Rows
 from nfc.packet import decode, diff
 from nfc.sema import typed, types
 from nfc.sema.headers import HEADERS, META
@@ -21,7 +22,7 @@ from nfc.sema.hooks import HOOKS, VERDICTS
 from nfc.syntax.diagnostics import SourceErrors
 
 KERNEL = "6.12"
-MAX_TRIES = 20_000  # packets, to explain a run in which samples are drawn
+KINDS = ("rule", "error", "named", "lost", "hidden")  # of counters
 
 
 class MismatchError(AssertionError):
@@ -34,6 +35,7 @@ class Reached:
 
     constructs: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
+    simulated: Counter[str] = field(default_factory=Counter)  # packets, by how
     programs: int = 0
     packets: int = 0
     refused: int = 0
@@ -43,6 +45,7 @@ class Reached:
         lines = [
             f"{self.programs} programs, {self.packets} packets; "
             f"{self.refused} more programs that need too much stack",
+            *(f"{count} packets in the simulator {way}" for way, count in self.simulated.items()),
             "",
             "construct                             programs",
         ]
@@ -57,10 +60,17 @@ class Reached:
 
 
 def check(
-    place: Place, folder: Path, program: Generated, seeds: Sequence[int], reached: Reached
+    place: Place,
+    folder: Path,
+    program: Generated,
+    seeds: Sequence[int],
+    reached: Reached,
+    *,
+    native: bool,
 ) -> None:
-    """Compile a program, load it, send its packets; raises MismatchError with the smallest
-    difference, and whatever the compiler or the loader raises."""
+    """Compile a program, load it, send its packets; raises MismatchError about the first packet
+    that differs, and whatever the compiler or the loader raises. `native`: the simulator takes
+    them by native code, too, whose making takes a fifth of a second."""
     path = folder / "program.nf"
     path.write_text(program.source)
     try:
@@ -81,8 +91,9 @@ def check(
     reached.programs += 1
     reached.packets += len(packets)
     reached.constructs.update(set(constructs(compiled.function)))
-    results = compare(place, compilation, program, packets, seen)
+    results, ways = compare(place, compilation, program, packets, seen, native)
     reached.outcomes.update(outcome(r) for r in results)
+    reached.simulated.update(ways)
 
 
 def outcome(result: Result) -> str:
@@ -93,226 +104,168 @@ def outcome(result: Result) -> str:
 
 
 def compare(
-    place: Place, compilation: Compilation, program: Generated, packets: list[bytes], seen: Seen
-) -> list[Result]:
-    """What the oracle says of each packet, which is what was seen. Raises MismatchError."""
-    (compiled,) = compilation.functions
-    by_label: dict[int, list[tuple[str, bytes]]] = {}
-    for link, packet in seen.left:
-        by_label.setdefault(_label(packet), []).append((link, packet))
-    got = [by_label.pop(_label(packet), []) for packet in packets]
-    explained, certain = _explained(place, compilation, program, packets, got, seen)
-    chosen = [e.result for e in explained]
-    unsure = any(r.fate == "unsure" for r in chosen)
-    if by_label and not unsure:
-        raise MismatchError(f"{program.source}\nnobody sent {by_label}")
-    if certain and not unsure:
-        _check_counters(program, compiled, packets, chosen, seen)
-    _simulate(place, compilation, program, packets, explained, seen, certain)
-    return chosen
-
-
-def _simulate(
     place: Place,
     compilation: Compilation,
     program: Generated,
     packets: list[bytes],
-    explained: list[Explained],
     seen: Seen,
-    certain: bool,
-) -> None:
-    """The third column: the simulator comes to what the oracle and the kernel came to."""
+    native: bool,
+) -> tuple[list[Result], Counter[str]]:
+    """What the oracle says of each packet, which is what the kernel and the simulator did, and how
+    many packets the simulator took in which way. Raises MismatchError about the first packet that
+    differs."""
     (compiled,) = compilation.functions
-    column = Column(place, compilation, compiled, program, seen)
-    for index, (packet, one) in enumerate(zip(packets, explained, strict=False)):
-        problem = column.run(packet, one)
-        if problem:
-            result = one.result
-            raise MismatchError(
-                f"{program.source}\nparams {program.params}\npacket {index}: {packet.hex()}\n"
-                f"{decode(packet)}\n{problem}\noracle and kernel: {outcome(result)}, rule "
-                f"{result.rule}, {result.link}, events {[e.hex() for e in result.events]}, packet "
-                f"{result.packet.hex() if result.packet else None}"
-            )
-        if one.result.fate == "unsure":
-            return  # nor is it known what the packet has left behind
-    if not certain:
-        return
-    said = (column.counters(), column.rows(), column.records())
-    want = (seen.counters, seen.after, seen.events)
-    if said != want:
-        raise MismatchError(
-            f"{program.source}\nparams {program.params}\nsimulator: {said}\nkernel: {want}"
+    column = Column(place, compilation, compiled, program, seen, native)
+    memory, counters = Memory({}, seen.before), (0,) * len(compiled.manifest.counters)
+    chosen: list[Result] = []
+    for index, (packet, step) in enumerate(zip(packets, seen.steps, strict=True)):
+        arrival = Arrival(
+            packet, program.params, 0, (), memory, ingress=place.ingress, cpu=place.cpu
         )
-
-
-def _explained(
-    place: Place,
-    compilation: Compilation,
-    program: Generated,
-    packets: list[bytes],
-    got: list[list[tuple[str, bytes]]],
-    seen: Seen,
-) -> tuple[list[Explained], bool]:
-    """A result for each packet that together are what was seen, and whether there is one way
-    only. Where samples are drawn, a packet may have had several; so this goes back and tries the
-    next one. Raises MismatchError about the packet that it comes to and cannot explain."""
-    (compiled,) = compilation.functions
-    certain, furthest, tries = True, -1, 0
-    problem = f"{program.source}\nthere are more events than these packets can have sent"
-
-    def attempt(index: int, at: int, memory: Memory) -> list[Explained] | None:
-        nonlocal certain, furthest, problem, tries
-        if index == len(packets):
-            return [] if at == len(seen.events) else None
-        tries += 1
-        if tries > MAX_TRIES:
-            return None
-        candidates: list[Result] = []
-        times: list[int] = []
-        for now in _clocks(compilation, seen, at):
-            arrival = Arrival(
-                packets[index],
-                program.params,
-                now,
-                (),
-                memory,
-                ingress=place.ingress,
-                cpu=place.cpu,
+        candidates = list(_candidates(place, compilation, arrival, step))
+        deltas = tuple(b - a for a, b in zip(counters, step.counters, strict=True))
+        fits = [c for c in candidates if _fits(c.result, compiled, step, deltas)]
+        if not fits:
+            raise MismatchError(_explain(program, index, packet, candidates, step, deltas))
+        found = _settled(fits[0], step)
+        problem = column.run(packet, found, step)
+        if problem:
+            raise MismatchError(
+                f"{_head(program, index, packet)}\n{problem}\noracle and kernel: "
+                f"{_told(found.result)}"
             )
-            candidates += outcomes(compiled.function, arrival, place.router)
-            times += [now] * (len(candidates) - len(times))
-        unsure = [
-            (replace(r, events=()), t)
-            for r, t in zip(candidates, times, strict=True)
-            if r.fate == "unsure"
-        ]
-        candidates += [r for r, _ in unsure]
-        times += [t for _, t in unsure]
-        pairs = [Explained(r, t) for r, t in zip(candidates, times, strict=True)]
-        fits: list[Explained] = []
-        for pair in pairs:  # one of those that differ in nothing: to try both doubles the work
-            if _fits(pair.result, got[index], seen.events[at:]) and all(
-                pair.result != other.result for other in fits
-            ):
-                fits.append(pair)
-        fits.sort(key=lambda p: -len(p.result.events))
-        certain &= all(_told(p.result) == _told(fits[0].result) for p in fits)
-        if not fits and index > furthest:
-            furthest = index
-            problem = _explain(program, index, packets[index], candidates, got[index], seen, at)
-        for fit in fits:
-            result = fit.result
-            if result.fate == "unsure" and compiled.manifest.tables:
-                return [fit]  # nor does it know what the packet has left behind
-            rest = attempt(index + 1, at + len(result.events), result.memory)
-            if rest is not None:
-                return [fit, *rest]
-        return None
-
-    found = attempt(0, 0, seen.before)
-    if found is None:
-        raise MismatchError(problem)
-    return found, certain
+        chosen.append(fits[0].result)
+        memory, counters = found.result.memory, step.counters
+    problem = column.end()
+    if problem:
+        raise MismatchError(f"{program.source}\nparams {program.params}\n{problem}")
+    return chosen, column.ways
 
 
-def _told(result: Result) -> tuple[object, ...]:
-    """What counters tell of a packet."""
-    return result.rule, result.errors, result.counts, result.fate, result.memory
+def _candidates(
+    place: Place, compilation: Compilation, arrival: Arrival, step: Step
+) -> Iterator[Explained]:
+    """Whatever the language lets become of a packet, by its clock and by how samples come out."""
+    (compiled,) = compilation.functions
+    for now in _clocks(compilation, step):
+        for result in outcomes(compiled.function, replace(arrival, now=now), place.router):
+            yield Explained(result, now)
+            if result.beyond:
+                memory = replace(arrival.memory, counted=result.memory.counted)
+                failed = frozenset({"action_failed"})
+                other = Result("error", result.verdict, result.rule, failed, memory=memory)
+                yield Explained(replace(other, beyond=True), now)
 
 
-def _label(packet: bytes) -> int:
-    return int.from_bytes(packet[2:4], "big")  # programs may set the bits before
-
-
-def _clocks(compilation: Compilation, seen: Seen, at: int) -> Iterator[int]:
-    """When the packet may have come: what its own `clock` event says, or any time at all."""
+def _clocks(compilation: Compilation, step: Step) -> Iterator[int]:
+    """When the packet may have come: what its own `clock` event says; without one, what new numbers
+    in tables may say, or any time at all."""
     clock = next((e for e in compilation.program.events if e.name == "clock"), None)
     if clock is None:
-        yield seen.begin
+        yield step.begin
         return
-    for record in seen.events[at : at + 1]:
-        if record[:8] == clock.index.to_bytes(8, "little"):
-            said = int.from_bytes(record[8:16], "little")
-            assert seen.begin <= said <= seen.end, "now() is not now"
-            yield said
-    yield seen.begin
-    yield seen.end
+    for record in step.events[:1]:
+        assert record[:8] == clock.index.to_bytes(8, "little"), "the first event is the clock"
+        said = int.from_bytes(record[8:16], "little")
+        assert step.begin <= said <= step.end, "now() is not now"
+        yield said
+        return
+    numbers = {n for rows in step.tables.values() for row in rows.values() for n in row}
+    yield from sorted(n for n in numbers if step.begin <= n <= step.end)
+    yield step.begin
+    yield step.end
 
 
-def _fits(result: Result, got: list[tuple[str, bytes]], events: tuple[bytes, ...]) -> bool:
-    said = events[: len(result.events)] == result.events
-    if result.fate == "unsure":
-        return said
-    watched = result.fate == "sent" and result.link in LINKS
-    want = [(result.link, result.packet)] if watched else []
-    return got == want and said
-
-
-def _check_counters(
-    program: Generated,
-    compiled: Compiled,
-    packets: list[bytes],
-    results: list[Result],
-    seen: Seen,
-) -> None:
+def _fits(result: Result, compiled: Compiled, step: Step, deltas: tuple[int, ...]) -> bool:
+    """Whether a result is what the kernel did: what left, events, counters and tables."""
+    if step.events != result.events or not _left(result, step):
+        return False
+    if result.fate == "refused":
+        return not any(deltas)
     manifest = compiled.manifest
-    rules = [sum(r.rule == i for r in results) for i in range(len(compiled.function.rules))]
-    counted = [r.packets for r in seen.counters.rules]
-    named: Counter[str] = Counter(dict.fromkeys(seen.counters.named, 0))
-    for result in results:
-        for name, amount in result.counts if result.fate != "error" else ():
-            named[name] += amount
-    named_now = {name: count % (1 << 64) for name, count in named.items()}
-    errors = [r for r in results if r.fate == "error"]
-    said = seen.counters.errors
-    possible = Counter(reason for r in errors for reason in r.errors)
-    certain = Counter(next(iter(r.errors)) for r in errors if len(r.errors) == 1)
-    wrong = (
-        rules != counted
-        or named_now != seen.counters.named
-        or sum(said.values()) != len(errors)
-        or any(n > possible[e] or n < certain[e] for e, n in said.items())
-    )
-    lost = sum(r.lost for r in results)
-    wrong |= seen.counters.counts_lost != lost
-    memory = results[-1].memory.tables if results else {}
-    for table in manifest.tables:
-        rows = memory.get(table.name, {})
-        sparse = table.kind == "array"
-        want = {k: r for k, r in rows.items() if any(r) or not sparse}
-        wrong |= want != seen.after[table.name]
-    if wrong or seen.counters.events_lost:
-        shown = "\n".join(f"{outcome(r)}: {p.hex()}" for r, p in zip(results, packets, strict=True))
-        raise MismatchError(
-            f"{program.source}\nparams {program.params}\n{shown}\ncounters differ: rules {rules}, "
-            f"named {named_now}, errors {dict(possible)}, tables {memory}; seen {seen.counters}, "
-            f"tables {seen.after}"
+    by_kind: dict[str, list[tuple[str, int]]] = {k: [] for k in KINDS}
+    for counter, delta, now in zip(manifest.counters, deltas, step.counters, strict=True):
+        by_kind[counter.kind].append((counter.name, now if counter.kind == "hidden" else delta))
+    named = dict.fromkeys((name for name, _ in by_kind["named"]), 0)
+    for name, amount in result.counts:
+        named[name] += amount
+    errors = [name for name, delta in by_kind["error"] for _ in range(delta)]
+    tables, counted = result.memory.tables, result.memory.counted
+    return (
+        [delta for _, delta in by_kind["rule"]]
+        == [int(i == result.rule) for i in range(len(compiled.function.rules))]
+        and len(errors) == (result.fate == "error")
+        and result.errors.issuperset(errors)
+        and all(delta == named[name] % (1 << 64) for name, delta in by_kind["named"])
+        and all(d == (result.lost if n == "counts_lost" else 0) for n, d in by_kind["lost"])
+        and [n for _, n in by_kind["hidden"]]
+        == [counted.get(i, 0) for i in range(len(by_kind["hidden"]))]
+        and all(
+            table.name in result.evicted
+            or _dense(tables.get(table.name, {}), table.kind) == step.tables[table.name]
+            for table in manifest.tables
         )
+    )
+
+
+def _dense(rows: Rows, kind: str) -> Rows:
+    """Without the entries of an array that are zero."""
+    return {key: row for key, row in rows.items() if kind != "array" or any(row)}
+
+
+def _left(result: Result, step: Step) -> bool:
+    if result.fate == "unsure":
+        return not step.left or [packet for _, packet in step.left] == [result.packet]
+    watched = result.fate == "sent" and result.link in LINKS
+    return step.left == (((result.link, result.packet),) if watched else ())
+
+
+def _settled(found: Explained, step: Step) -> Explained:
+    """What became of a packet, with what the oracle cannot know in the way that the kernel had
+    it: whether there was a next hop, and which entries made room."""
+    result = found.result
+    if result.fate == "unsure":
+        ((link, packet),) = step.left or (("", None),)
+        result = replace(result, fate="sent" if step.left else "lost", link=link, packet=packet)
+    if result.evicted:
+        rows = {name: step.tables[name] for name in result.evicted}
+        memory = replace(result.memory, tables={**result.memory.tables, **rows})
+        result = replace(result, memory=memory)
+    return replace(found, result=result)
+
+
+def _told(result: Result) -> str:
+    events = [e.hex() for e in result.events]
+    packet = result.packet.hex() if result.packet is not None else None
+    return (
+        f"{outcome(result)}, rule {result.rule}, {result.link}, events {events}, packet {packet}, "
+        f"counts {result.counts}, memory {result.memory}"
+    )
+
+
+def _head(program: Generated, index: int, packet: bytes) -> str:
+    return (
+        f"{program.source}\nparams {program.params}\npacket {index}: {packet.hex()}\n"
+        f"{decode(packet)}"
+    )
 
 
 def _explain(
     program: Generated,
     index: int,
     packet: bytes,
-    candidates: list[Result],
-    got: list[tuple[str, bytes]],
-    seen: Seen,
-    at: int,
+    candidates: list[Explained],
+    step: Step,
+    deltas: tuple[int, ...],
 ) -> str:
-    lines = [program.source, f"params {program.params}", f"packet {index}: {packet.hex()}"]
-    lines.append(str(decode(packet)))
-    for r in candidates:
-        lines.append(
-            f"oracle: {outcome(r)}, rule {r.rule}, {r.link}, events "
-            f"{[e.hex() for e in r.events]}, packet {r.packet.hex() if r.packet else None}"
-        )
-    lines += [f"kernel: {link} {raw.hex()}" for link, raw in got] or ["kernel: nothing left"]
-    lines.append(f"kernel's next events: {[e.hex() for e in seen.events[at : at + 3]]}")
-    lines.append(f"kernel's counters: {seen.counters}")
-    want = next((r.packet for r in candidates if r.packet is not None), None)
-    if got and want is not None:
-        lines.append(str(diff(want, got[0][1])))
+    lines = [_head(program, index, packet)]
+    lines += [f"oracle: {_told(c.result)}" for c in candidates]
+    lines += [f"kernel: {link} {raw.hex()}" for link, raw in step.left] or ["kernel: nothing left"]
+    lines.append(f"kernel's events: {[e.hex() for e in step.events]}")
+    lines.append(f"kernel's counters went up by {deltas}, tables {step.tables}")
+    want = next((c.result.packet for c in candidates if c.result.packet is not None), None)
+    if step.left and want is not None:
+        lines.append(str(diff(want, step.left[0][1])))
     return "\n".join(lines)
 
 

@@ -56,7 +56,8 @@ def one_round(place: Place, folder: Path, number: int, until: float, reached: Re
             raise OverError
         try:
             seeds = range(first, first + count)
-            check(place, folder, program, seeds, reached if not failed else Reached())
+            counts = reached if not failed else Reached()
+            check(place, folder, program, seeds, counts, native=True)
         except Exception:
             if not failed:
                 stop[0] = time.monotonic() + SHRINKS_S

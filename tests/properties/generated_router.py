@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, IPv6Network
 
@@ -29,9 +30,9 @@ from nfc.kernel.params import write_params
 from nfc.kernel.ringbuf import RingBuffer
 from nfc.lab import Lab
 from nfc.lab.traffic import Capture, sender
-from nfc.observe.counters import Counters, read_counters
+from nfc.manifest import Manifest
 from nfc.observe.tables import Entries
-from nfc.oracle import Memory, Route, Router
+from nfc.oracle import Route, Router
 from nfc.oracle.outcomes import Rows
 from nfc.sema import types
 
@@ -64,17 +65,25 @@ ICMP6 = 58  # IANA's number
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What came of packets: what left by which link in order, events' records, counters, tables
-    before and after; TAI before and after; the object that ran."""
+class Step:
+    """What came of one packet: what left, by which links; its events' records. After it: all
+    counters in the order of the manifest, as the packets' CPU has them, and the tables. TAI before
+    and after."""
 
     left: tuple[tuple[str, bytes], ...]
     events: tuple[bytes, ...]
-    counters: Counters
+    counters: tuple[int, ...]
+    tables: dict[str, Rows]
     begin: int
     end: int
-    before: Memory
-    after: dict[str, Rows]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What came of packets, one after the other; what was in tables before; the object that ran."""
+
+    steps: tuple[Step, ...]
+    before: dict[str, Rows]
     obj: Object
 
 
@@ -84,8 +93,8 @@ def fill(
     compiled: Compiled,
     params: dict[str, int],
     tables: Mapping[str, Rows],
-) -> tuple[list[Entries], dict[str, dict[tuple[int, ...], tuple[int, ...]]]]:
-    """Put params and entries into maps; the open tables, and what is in them now."""
+) -> list[Entries]:
+    """Put params and entries into maps; the open tables."""
     manifest = compiled.manifest
     if manifest.params:
         copy = bytearray(compilation.program.params_size)
@@ -96,11 +105,10 @@ def fill(
             copy[p.offset : p.offset + size] = raw
         write_params(maps[".data"], bytes(copy))
     opened = [Entries(maps[t.map], t) for t in manifest.tables]
-    filled = {t.name: dict(tables.get(t.name, {})) for t in manifest.tables}
     for entries in opened:
-        for key, row in filled[entries.table.name].items():
+        for key, row in tables.get(entries.table.name, {}).items():
             entries.put(key, row)
-    return opened, filled
+    return opened
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,8 @@ class Place:
     ingress: int
     cpu: int
     links: dict[str, int]  # index by name
+    mac: bytes  # of the router, where packets come in
+    last: dict[str, bytes]  # a packet that comes by a link, after all others
 
     @property
     def router(self) -> Router:
@@ -134,19 +144,22 @@ class Place:
         function, manifest = compiled.function, compiled.manifest
         obj = read_object(compilation.object([compiled]))
         with loader.load(obj, function.name, hook=function.hook) as loaded:
-            opened, filled = fill(loaded.maps, compilation, compiled, params, tables)
+            opened = fill(loaded.maps, compilation, compiled, params, tables)
+            before = {e.table.name: self.rows(e) for e in opened}
+            ring = RingBuffer(loaded.maps["events"]) if "events" in loaded.maps else None
             program = RouteProgram(function.hook, loaded.fd, "f")
-            with self.on_route(program):
-                begin = time.clock_gettime_ns(time.CLOCK_TAI)
-                left = self.send(packets)
-                end = time.clock_gettime_ns(time.CLOCK_TAI)
-            counters = read_counters(loaded.maps[manifest.stats_map], manifest)
-            events: tuple[bytes, ...] = ()
-            if "events" in loaded.maps:
-                with RingBuffer(loaded.maps["events"]) as ring:
-                    events = tuple(ring.records(0))
-            after = {e.table.name: self.rows(e) for e in opened}
-            return Seen(left, events, counters, begin, end, Memory({}, filled), after, obj)
+            steps: list[Step] = []
+            with ring or nullcontext(), self.on_route(program), self.on_cpu():
+                self.flush()
+                for packet in packets:
+                    begin = time.clock_gettime_ns(time.CLOCK_TAI)
+                    left = self.send(packet)
+                    end = time.clock_gettime_ns(time.CLOCK_TAI)
+                    events = tuple(ring.records(0)) if ring else ()
+                    counters = self.counters(loaded.maps[manifest.stats_map], manifest)
+                    after = {e.table.name: self.rows(e) for e in opened}
+                    steps.append(Step(left, events, counters, after, begin, end))
+            return Seen(tuple(steps), before, obj)
 
     def rows(self, entries: Entries) -> Rows:
         """A table as our CPU sees it; all that is zero is left out of arrays."""
@@ -154,6 +167,12 @@ class Place:
         found = {key: rows[here] for key, rows in entries.items()}
         sparse = entries.table.kind == "array"
         return {key: row for key, row in found.items() if any(row) or not sparse}
+
+    def counters(self, stats: AnyMap, manifest: Manifest) -> tuple[int, ...]:
+        """All counters in the order of the manifest, as our CPU has them."""
+        slots = stats.lookup_percpu(bytes(4))
+        assert slots is not None
+        return struct.unpack_from(f"={len(manifest.counters)}Q", slots[self.cpu])
 
     @contextmanager
     def on_route(self, program: RouteProgram) -> Iterator[None]:
@@ -170,35 +189,33 @@ class Place:
         finally:
             routes.put_route(before, netns=netns)
 
-    def send(self, packets: list[bytes]) -> tuple[tuple[str, bytes], ...]:
-        """Send packets and one last one for each link; what came before those."""
-        last = {
-            link: b"\x60\x0f\xff\xff"
-            + len(LAST).to_bytes(2, "big")
-            + bytes([59, 9])
-            + IPv6Address("fd00:1::1").packed
-            + IPv6Address(to).packed
-            + LAST
-            for link, to in LAST_TO.items()
-        }
-        for capture in self.captures.values():  # what a run that failed has left
-            while capture.packets(1, timeout=0.0):
-                pass
-        mac = self.lab.end("h1", "eth0").peer_mac
+    @contextmanager
+    def on_cpu(self) -> Iterator[None]:
+        """Stay on the packets' CPU, so that they stay in order."""
         allowed = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {self.cpu})  # one CPU: packets stay in order
+        os.sched_setaffinity(0, {self.cpu})
         try:
-            for packet in (*packets, *last.values()):
-                self.out.sendto(packet, ("eth0", 0x86DD, 0, 0, mac))
+            yield
         finally:
             os.sched_setaffinity(0, allowed)
+
+    def flush(self) -> None:
+        """Take what a run that failed has left."""
+        for capture in self.captures.values():
+            while capture.packets(1, timeout=0.0):
+                pass
+
+    def send(self, packet: bytes) -> tuple[tuple[str, bytes], ...]:
+        """Send a packet and one last one for each link; what came before those."""
+        for one in (packet, *self.last.values()):
+            self.out.sendto(one, ("eth0", 0x86DD, 0, 0, self.mac))
         found = []
         for link, capture in self.captures.items():
             until = time.monotonic() + ARRIVE_S
             while True:
                 got = capture.packets(1, timeout=max(0.0, until - time.monotonic()))
                 assert got, f"nothing arrives at {link} any more"
-                if got[0].endswith(LAST):
+                if got[0] == _forwarded(self.last[link]):
                     break
                 found.append((link, got[0]))
         return tuple(found)
@@ -236,19 +253,37 @@ def router() -> Iterator[Place]:
         out = lab.run("h1", sender)
         try:
             cpu = min(os.sched_getaffinity(0))
-            yield Place(lab, captures, out, ingress, cpu, dict(zip(LINKS, links, strict=True)))
+            by_name = dict(zip(LINKS, links, strict=True))
+            mac = lab.end("h1", "eth0").peer_mac
+            yield Place(lab, captures, out, ingress, cpu, by_name, mac, _last())
         finally:
             out.close()
 
 
+def _last() -> dict[str, bytes]:
+    """A packet to each link that no generated function sees."""
+    return {
+        link: b"\x60\x0f\xff\xff"
+        + len(LAST).to_bytes(2, "big")
+        + bytes([59, 9])
+        + IPv6Address("fd00:1::1").packed
+        + IPv6Address(to).packed
+        + LAST
+        for link, to in LAST_TO.items()
+    }
+
+
+def _forwarded(packet: bytes) -> bytes:
+    return packet[:7] + bytes([packet[7] - 1]) + packet[8:]
+
+
 def _noise(packet: bytes) -> bool:
     """What the kernel says by itself: on the link, and ICMPv6 errors (RFC 4443, section 2.1: types
-    below 128) about packets whose source lies there. And what is cut off within its header, as
-    Linux forwards it after decap (the oracle is unsure of it)."""
+    below 128) about packets whose source lies there. What is cut off within its header is none of
+    that: Linux forwards it after decap."""
     link_local, to_all_on_link = b"\xfe\x80", b"\xff\x02"
-    return (
-        len(packet) < 40
-        or packet[8:10] == link_local
+    return len(packet) >= 40 and (
+        packet[8:10] == link_local
         or packet[24:26] in (link_local, to_all_on_link)
         or (packet[8:24] in OWN and packet[6] == ICMP6 and packet[40:41] < b"\x80")
     )

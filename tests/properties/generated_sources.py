@@ -265,7 +265,7 @@ class _Writer:
             keys: tuple[str, ...] = tuple(self.type(params=True) for _ in range(self.upto(2, 1)))
             size = self.one((4, 1, 16, 200))
             if kind == "lru":
-                size = 2048  # far from where the kernel begins to forget
+                size = self.one((2048, 4, 16))  # some that the kernel begins to forget in
             if kind == "prefix":
                 keys = (self.one(("ipv6", "u32")),)
             if kind == "array":

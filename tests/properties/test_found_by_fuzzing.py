@@ -86,5 +86,5 @@ def test_the_kernel_does_what_the_oracle_says(
     place: Place, tmp_path: Path, hook: str, source: str
 ) -> None:
     reached = Reached()
-    check(place, tmp_path, Generated(source, hook, SHAPES, {}, {}), PACKETS, reached)
+    check(place, tmp_path, Generated(source, hook, SHAPES, {}, {}), PACKETS, reached, native=True)
     assert reached.packets == len(PACKETS)

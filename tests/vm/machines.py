@@ -28,15 +28,19 @@ def compiled(function: str, file: str = "") -> tuple[Compiled, Object]:
 
 
 def simulator(function: str, file: str = "", **more: object) -> Simulator:
-    """A simulator of a function of the standard library."""
+    """A simulator of a function of the standard library; native code from the first packet on."""
     found, obj = compiled(function, file)
-    return Simulator(obj, function, found.function.hook, **more)  # type: ignore[arg-type]
+    made = Simulator(obj, function, found.function.hook, **more)  # type: ignore[arg-type]
+    made.warm_up = 0
+    return made
 
 
 def assembled(*instructions: Instruction, hook: str = "endpoint", **more: object) -> Simulator:
-    """A simulator of one program without maps."""
+    """A simulator of one program without maps; native code from the first packet on."""
     obj = Object((Program("f", "lwt_seg6local", encode(instructions)),), license="GPL")
-    return Simulator(obj, "f", hook, **more)  # type: ignore[arg-type]
+    made = Simulator(obj, "f", hook, **more)  # type: ignore[arg-type]
+    made.warm_up = 0
+    return made
 
 
 def query(tlvs: list[AnyTLV], *, tag: int = 0, left: int = 1) -> Built:

@@ -15,13 +15,13 @@ from generated_bytecode import objects
 from generated_packets import Wanted, make_packet
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from machines import compiled, query
+from machines import H1, H2, SID, compiled, query
 from test_engines import HOOKS
 
 from nfc.bpf.isa import Instruction as I
 from nfc.bpf.isa import encode
 from nfc.bpf.object import Object, Program
-from nfc.packet import tlv
+from nfc.packet import ip, packet, srh, tlv
 from nfc.packet.base import PacketError
 from nfc.packet.pcap import LINKTYPE_ETHERNET, LINKTYPE_RAW, records
 from nfc.vm import drive
@@ -38,6 +38,11 @@ FIBS = (
     Fib.default(),
     Fib.parse('[routes.main]\n"fd20::/16" = "h2"\n"fd00::/8" = "h3"\n[routes.100]\n', "x"),
     Fib.parse('own = ["fd20::1"]\nrest = "h9"\nmtu = 1300\n[marks]\n7 = 100\n', "x"),
+    Fib.parse(
+        'own = ["fd20::1"]\n[marks]\n5 = 100\n7 = 101\n[links]\nh3 = 4\n[routes.100]\n'
+        '"fd20::/17" = "h4"\n"fd2f::/16" = "h4"\n[routes.main]\n"::/0" = "h3"\n',
+        "x",
+    ),
 )
 BEGIN = 1_700_000_000
 
@@ -153,10 +158,10 @@ def test_optimized_code_does_the_same(function: str) -> None:
 
 def test_frames_with_and_without_a_vlan_tag() -> None:
     obj = compiled("tag")[1]
-    packet = bytes(query([], tag=3))
-    tagged = b"\x02" * 12 + b"\x81\x00\x00\x05\x86\xdd" + packet
-    plain = b"\x02" * 12 + b"\x86\xdd" + packet
-    other = b"\x02" * 12 + b"\x08\x00" + packet
+    one = bytes(query([], tag=3))
+    tagged = b"\x02" * 12 + b"\x81\x00\x00\x05\x86\xdd" + one
+    plain = b"\x02" * 12 + b"\x86\xdd" + one
+    other = b"\x02" * 12 + b"\x08\x00" + one
     short = b"\x02" * 13
     chunk = b"".join(
         struct.pack("<IIII", 1, 1, len(f), len(f)) + f for f in (tagged, plain, other, short)
@@ -166,6 +171,26 @@ def test_frames_with_and_without_a_vlan_tag() -> None:
     ).run(chunk)
     assert list(done.verdicts) == [drive.SLOW, drive.SENT, drive.SKIPPED, drive.SKIPPED]
     assert done.fates() == {("sent", ""): 2, ("skipped", "not an IPv6 packet"): 2}
+
+
+def test_rules_and_own_addresses_are_native_too() -> None:
+    """A mark's table is asked first; what is for the router itself does not leave."""
+    obj = compiled("tag")[1]
+    fib = Fib.parse(
+        f'own = ["{H1}"]\n[marks]\n5 = 100\n[routes.100]\n"{H2}/128" = "a"\n'
+        f'[routes.main]\n"::/0" = "b"\n',
+        "x",
+    )
+    packets = [packet(ip(H1, SID), srh([SID, to])) for to in (H2, H1, "fd00:3::1")]
+    chunk = file([bytes(p) for p in packets])
+    for mark, links in ((5, "ab"), (6, "bb")):
+        batch = Batch(
+            Simulator(obj, "tag", "endpoint", fib=fib), packet=Packet(b"", mark), optimized=False
+        )
+        done = batch.run(chunk)
+        assert list(done.verdicts) == [drive.SENT, drive.SLOW, drive.SENT]
+        assert [batch.link(done.links[i]) for i in (0, 2)] == list(links)
+        assert done.slow[1].reason == "for the router itself, or discarded"
 
 
 def test_a_record_that_is_too_long() -> None:

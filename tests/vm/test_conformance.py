@@ -188,7 +188,6 @@ def run(row: Row, engine: str) -> int:
     else:
         body = [i, I(0x7B, 10, 1, -16)]
     found = assembled(*start, *body, I(0xB7, 0), I(0x95), engine=engine)
-    found.warm_up = 0
     outcome = found.run(PACKET)
     assert outcome.fault is None, outcome.fault
     at = 512 - 16
@@ -216,7 +215,6 @@ def test_group(group: str) -> None:
 @pytest.mark.parametrize("insn", LEGACY, ids=str)
 def test_packet_group_is_refused(insn: I, engine: str) -> None:
     found = assembled(insn, I(0x95), engine=engine)
-    found.warm_up = 0
     fault = found.run(PACKET).fault
     assert fault is not None
     assert "packet access of the old kind" in fault.message
@@ -233,7 +231,6 @@ def test_atomic_operations_that_fetch_give_what_was_there(engine: str) -> None:
                 I(0xB7, 1, 0, 0, 0xF0), I(0x7B, 10, 1, -8), I(0xB7, 2, 0, 0, 0x3C),
                 I(opcode, 10, 2, -8, imm), I(0xBF, 0, 2), I(0x95), engine=engine,
             )  # fmt: skip
-            found.warm_up = 0
             assert found.run(PACKET).returned == want
 
 
@@ -246,7 +243,6 @@ def test_compare_and_exchange(engine: str, expected: int, after: int) -> None:
             I(0xB7, 0, 0, 0, expected), I(opcode, 10, 2, -8, isa.CMPXCHG),
             I(0x79, 3, 10, -8), I(0x67, 0, 0, 0, 8), I(0x4F, 0, 3), I(0x95), engine=engine,
         )  # fmt: skip
-        found.warm_up = 0
         assert found.run(PACKET).returned == 0xF0 << 8 | after
 
 
@@ -264,7 +260,6 @@ def test_calls_have_stack_frames_of_their_own(engine: str) -> None:
         I(0x95),
     ]  # fmt: skip
     found = assembled(*caller, *callee, engine=engine)
-    found.warm_up = 0
     assert found.run(PACKET).returned == 5 + 5 + 9
 
 
@@ -296,7 +291,6 @@ def test_what_a_verifier_refuses_is_a_fault_at_its_instruction(
     message: str, code: list[I], engine: str
 ) -> None:
     found = assembled(*code, I(0xB7, 0), I(0x95), engine=engine, budget=1000)
-    found.warm_up = 0
     outcome = found.run(PACKET)
     assert outcome.fate == "fault"
     assert outcome.fault is not None

@@ -142,7 +142,7 @@ def _adjust_srh(m: Machine, ctx: int, offset: int, delta: int, *_: int) -> int:
 
 def look_up(m: Machine, destination: bytes | None, table: int) -> int:
     """seg6_lookup_nexthop: take the packet's destination, or another, from the FIB."""
-    where = m.skb.read(24, 16) if destination is None else destination
+    where = m.skb.header()[24:] if destination is None else destination
     m.link, error = m.fib.lookup(where, m.context.get(MARK), table & 0xFFFFFFFF)
     m.route_error, m.routed = error, True
     return error
