@@ -5,7 +5,7 @@ What the frame says is IPv6 but is not of version 6 is none.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 NULL: Final = 0
@@ -16,49 +16,53 @@ LINUX_SLL: Final = 113
 IPV6: Final = 229
 LINUX_SLL2: Final = 276
 
-_ETHERTYPE_IPV6: Final = b"\x86\xdd"
-_ETHERTYPES_VLAN: Final = (b"\x81\x00", b"\x88\xa8")  # IEEE 802.1Q and 802.1ad
+ETH_P_IPV6, ETH_P_8021Q, ETH_P_8021AD = 0x86DD, 0x8100, 0x88A8  # IEEE 802.1Q and 802.1ad
 # AF_INET6 of the machine that captured: Linux, NetBSD and OpenBSD, FreeBSD, macOS.
-_FAMILIES: Final = frozenset(n.to_bytes(4, "big") for n in (10, 24, 28, 30))
+FAMILIES: Final = (10, 24, 28, 30)
+# What tells that a frame holds IPv6: nothing but its version; an EtherType; four bytes of address
+# family at its beginning, in network byte order, or in either.
+BARE, ETHERTYPE, FAMILY, HOST_FAMILY = range(1, 5)
 
 
-def _raw(frame: bytes) -> bytes | None:
-    return frame if frame[:1] and frame[0] >> 4 == 6 else None
+@dataclass(frozen=True)
+class Form:
+    """What frames of a link type look like: the packet begins at byte `start`, and an EtherType is
+    at byte `at`; VLAN tags (two bytes of tag, the next EtherType) before the packet are taken
+    off."""
+
+    kind: int
+    start: int = 0
+    at: int = 0
+
+    def ipv6(self, frame: bytes) -> bytes | None:
+        """The IPv6 packet in a frame; None if it holds something else."""
+        start = self.start
+        if self.kind == ETHERTYPE:
+            found = _number(frame[self.at : self.at + 2])
+            while found in (ETH_P_8021Q, ETH_P_8021AD):
+                found, start = _number(frame[start + 2 : start + 4]), start + 4
+            if found != ETH_P_IPV6:
+                return None
+        elif self.kind != BARE:
+            family = _number(frame[:4]) if len(frame) >= 4 else 0
+            other = int.from_bytes(frame[:4], "little") if self.kind == HOST_FAMILY else 0
+            if family not in FAMILIES and other not in FAMILIES:
+                return None
+        return frame[start:] if frame[start : start + 1] and frame[start] >> 4 == 6 else None
 
 
-def _ethertype(kind: int, start: int) -> Callable[[bytes], bytes | None]:
-    """A frame with its EtherType at byte `kind` and its payload from byte `start` on; VLAN tags
-    (two bytes of tag, the next EtherType) are taken off."""
-
-    def ipv6(frame: bytes) -> bytes | None:
-        found, at = frame[kind : kind + 2], start
-        while found in _ETHERTYPES_VLAN:
-            found, at = frame[at + 2 : at + 4], at + 4
-        return _raw(frame[at:]) if found == _ETHERTYPE_IPV6 else None
-
-    return ipv6
+def _number(data: bytes) -> int:
+    return int.from_bytes(data, "big")
 
 
-def _family(*, either_order: bool) -> Callable[[bytes], bytes | None]:
-    """A frame that begins with four bytes of address family: the capturing machine's byte order
-    in NULL, network byte order in LOOP."""
-
-    def ipv6(frame: bytes) -> bytes | None:
-        family = frame[:4]
-        there = family in _FAMILIES or (either_order and family[::-1] in _FAMILIES)
-        return _raw(frame[4:]) if there else None
-
-    return ipv6
-
-
-IPV6_OF: Final[dict[int, Callable[[bytes], bytes | None]]] = {
-    NULL: _family(either_order=True),
-    ETHERNET: _ethertype(12, 14),
-    RAW: _raw,
-    LOOP: _family(either_order=False),
-    LINUX_SLL: _ethertype(14, 16),
-    IPV6: _raw,
-    LINUX_SLL2: _ethertype(0, 20),
+FORMS: Final[dict[int, Form]] = {
+    NULL: Form(HOST_FAMILY, 4),
+    ETHERNET: Form(ETHERTYPE, 14, 12),
+    RAW: Form(BARE),
+    LOOP: Form(FAMILY, 4),
+    LINUX_SLL: Form(ETHERTYPE, 16, 14),
+    IPV6: Form(BARE),
+    LINUX_SLL2: Form(ETHERTYPE, 20, 0),
 }
 NAMES: Final = {
     NULL: "NULL",

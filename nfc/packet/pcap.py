@@ -16,11 +16,12 @@ from typing import BinaryIO, Final, Literal
 from nfc.errors import UsageError
 from nfc.packet import links
 from nfc.packet.base import PacketError
-from nfc.packet.streams import exactly
+from nfc.packet.streams import Readable, exactly
 
 LINKTYPE_ETHERNET: Final = links.ETHERNET
 LINKTYPE_RAW: Final = links.RAW
 MAX_RECORD: Final = 262_144  # bytes; libpcap's own MAXIMUM_SNAPLEN
+TIME_LIMIT: Final = 2**32 * 1_000_000_000  # nanoseconds since 1970: in 2106 the seconds are used up
 
 # The first four bytes of a file -> (byte order, nanoseconds a unit of the fraction).
 _MAGIC: Final[dict[bytes, tuple[Literal["<", ">"], int]]] = {
@@ -30,7 +31,7 @@ _MAGIC: Final[dict[bytes, tuple[Literal["<", ">"], int]]] = {
     b"\x4d\x3c\xb2\xa1": ("<", 1),
 }
 HEADER_SIZE: Final = 24
-_RECORD_SIZE: Final = 16
+RECORD_SIZE: Final = 16
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,11 @@ class Record:
 
         Raises PacketError for a link type that `nfc.packet.links` does not know.
         """
-        find = links.IPV6_OF.get(self.linktype)
-        if find is None:
+        form = links.FORMS.get(self.linktype)
+        if form is None:
             known = ", ".join(f"{name} ({n})" for n, name in links.NAMES.items())
             raise PacketError(f"link type {self.linktype} is none of {known}", max(self.offset, 0))
-        return find(self.data)
+        return form.ipv6(self.data)
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Header:
     data: bytes
 
 
-def read_header(stream: BinaryIO, begun: bytes = b"") -> Header:
+def read_header(stream: Readable, begun: bytes = b"") -> Header:
     """The header of a file; `begun`: its first bytes, where they were read already. Raises
     PacketError."""
     head = begun + exactly(stream, HEADER_SIZE - len(begun), 0, "the file header", len(begun))
@@ -85,7 +86,7 @@ def read_header(stream: BinaryIO, begun: bytes = b"") -> Header:
     return Header(order, unit, link & 0xFFFF, head)
 
 
-def records(stream: BinaryIO, begun: bytes = b"") -> Iterator[Record]:
+def records(stream: Readable, begun: bytes = b"") -> Iterator[Record]:
     """The records of a capture, one at a time; the stream need not seek. `begun`: its first bytes,
     where they were read already.
 
@@ -93,17 +94,23 @@ def records(stream: BinaryIO, begun: bytes = b"") -> Iterator[Record]:
     record that is too long, or a file that ends in the middle of something.
     """
     header = read_header(stream, begun)
-    order, unit, linktype = header.order, header.unit, header.linktype
     offset = HEADER_SIZE
     while first := stream.read(1):
-        rest = exactly(stream, _RECORD_SIZE - 1, offset, "a record header", 1)
-        seconds, fraction, captured, original = struct.unpack(f"{order}IIII", first + rest)
-        if captured > MAX_RECORD:
-            raise PacketError(f"a record of {captured} bytes is over {MAX_RECORD}", offset + 8)
-        data = exactly(stream, captured, offset + _RECORD_SIZE, "a record")
-        time_ns = seconds * 1_000_000_000 + fraction * unit
-        yield Record(time_ns, data, original, linktype, offset)
-        offset += _RECORD_SIZE + captured
+        record = read_record(stream, header, offset, first)
+        yield record
+        offset += RECORD_SIZE + len(record.data)
+
+
+def read_record(stream: Readable, header: Header, offset: int, begun: bytes = b"") -> Record:
+    """The record at `offset`; `begun`: its first bytes. Raises PacketError."""
+    more = RECORD_SIZE - len(begun)
+    head = begun + exactly(stream, more, offset, "a record header", len(begun))
+    seconds, fraction, captured, original = struct.unpack(f"{header.order}IIII", head)
+    if captured > MAX_RECORD:
+        raise PacketError(f"a record of {captured} bytes is over {MAX_RECORD}", offset + 8)
+    data = exactly(stream, captured, offset + RECORD_SIZE, "a record")
+    time_ns = seconds * 1_000_000_000 + fraction * header.unit
+    return Record(time_ns, data, original, header.linktype, offset)
 
 
 def read(path: str | Path) -> Iterator[Record]:
@@ -138,7 +145,7 @@ class Writer:
             raise UsageError(f"a record of link type {record.linktype} in one of {self.linktype}")
         if not 0 <= record.original_length < 2**32:
             raise UsageError(f"an original length of {record.original_length} bytes does not fit")
-        if not 0 <= record.time_ns < 2**32 * 1_000_000_000:
+        if not 0 <= record.time_ns < TIME_LIMIT:
             raise UsageError(f"a time of {record.time_ns} ns does not fit a pcap record")
         seconds, rest = divmod(record.time_ns, 1_000_000_000)
         sizes = len(record.data), record.original_length

@@ -16,11 +16,11 @@ from nfc.errors import UsageError
 from nfc.packet.base import PacketError
 from nfc.packet.links import RAW
 from nfc.packet.pcap import MAX_RECORD, Record
-from nfc.packet.streams import exactly, skip
+from nfc.packet.streams import Readable, exactly, skip
 
 MAGIC: Final = b"\x0a\x0d\x0d\x0a"  # the type of a Section Header Block, the same both ways round
 MAX_INTERFACES: Final = 65_536  # in a section; each takes memory
-_SECTION, _INTERFACE, _OBSOLETE, _SIMPLE, _ENHANCED = 0x0A0D0D0A, 1, 2, 3, 6
+SECTION, INTERFACE, OBSOLETE, SIMPLE, ENHANCED = 0x0A0D0D0A, 1, 2, 3, 6
 _ORDERS: Final = {b"\x1a\x2b\x3c\x4d": ">", b"\x4d\x3c\x2b\x1a": "<"}
 _END, _NAME, _TSRESOL, _TSOFFSET = 0, 2, 9, 14  # options
 _FRAME: Final = 12  # bytes of a block besides its body: type, length, and the length again
@@ -38,22 +38,25 @@ class Interface:
     resolution: int = _MICROSECONDS
     shift_s: int = 0
 
+    def nanoseconds(self) -> tuple[int, int, int, int]:
+        """What makes nanoseconds of this interface's units: factor, bits to shift right after it,
+        divisor, and what is added in the end."""
+        power = self.resolution & 0x7F
+        add = self.shift_s * _NS
+        if self.resolution & 0x80:
+            return _NS, power, 1, add
+        return 10 ** max(0, 9 - power), 0, 10 ** max(0, power - 9), add
+
     def time_ns(self, units: int) -> int:
         """Nanoseconds since 1970 of a time in this interface's units, rounded down."""
-        power = self.resolution & 0x7F
-        if self.resolution & 0x80:
-            passed = units * _NS >> power
-        elif power <= 9:
-            passed = units * 10 ** (9 - power)
-        else:
-            passed = units // 10 ** (power - 9)
-        return passed + self.shift_s * _NS
+        factor, shift, divisor, add = self.nanoseconds()
+        return (units * factor >> shift) // divisor + add
 
 
 class _Block:
     """The rest of one block's body; every read is held against the block's length."""
 
-    def __init__(self, stream: BinaryIO, offset: int, length: int, order: str) -> None:
+    def __init__(self, stream: Readable, offset: int, length: int, order: str) -> None:
         """`length` bytes of body follow in the stream; the block began at byte `offset`."""
         self.stream, self.start, self.order = stream, offset, order
         self.at, self.left = offset + 8, length
@@ -89,7 +92,7 @@ class _Block:
         return self.at + 4
 
 
-def records(stream: BinaryIO, begun: bytes = b"") -> Iterator[Record]:
+def records(stream: Readable, begun: bytes = b"") -> Iterator[Record]:
     """The packets of a capture, one at a time; the stream need not seek. `begun`: its first
     bytes, where they were read already.
 
@@ -99,41 +102,58 @@ def records(stream: BinaryIO, begun: bytes = b"") -> Iterator[Record]:
     kind = begun + exactly(stream, 4 - len(begun), 0, "the file header", len(begun))
     if kind != MAGIC:
         raise PacketError(f"{kind.hex()} is not how a pcapng file begins", 0)
-    order, offset, last = "", 0, 0
-    interfaces: list[Interface] = []
+    section, offset = Section(), 0
     while kind:
+        record, offset = section.block(stream, kind, offset)
+        if record is not None:
+            yield record
+        kind = stream.read(1)
+        if kind:
+            kind += exactly(stream, 3, offset, "a block header", 1)
+
+
+class Section:
+    """What a file has said so far: the byte order, the interfaces, the time of its last packet."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.order = ""
+        self.interfaces: list[Interface] = []
+        self.last = 0
+
+    def block(self, stream: Readable, kind: bytes, offset: int) -> tuple[Record | None, int]:
+        """Read the rest of the block that begins at `offset` with `kind`, its type, as it lies in
+        the file: the packet in it, if there is one, and where the next block begins. Raises
+        PacketError."""
         size = exactly(stream, 4, offset, "a block header", 4)
         if kind == MAGIC:
             # Only the section's own magic, behind the length, says how the length is to be read.
             magic = exactly(stream, 4, offset + 8, "a section header")
             if magic not in _ORDERS:
                 raise PacketError(f"{magic.hex()} is not the byte-order magic", offset + 8)
-            order = _ORDERS[magic]
-        (length,) = struct.unpack(order + "I", size)
+            self.order = _ORDERS[magic]
+        (length,) = struct.unpack(self.order + "I", size)
         if length < _FRAME + (16 if kind == MAGIC else 0) or length % 4:
             raise PacketError(f"a block cannot be {length} bytes long", offset + 4)
-        block = _Block(stream, offset, length - _FRAME, order)
-        (number,) = struct.unpack(order + "I", kind)
-        if number == _SECTION:
+        block = _Block(stream, offset, length - _FRAME, self.order)
+        (number,) = struct.unpack(self.order + "I", kind)
+        record = None
+        if number == SECTION:
             block.at, block.left = block.at + 4, block.left - 4
             major, minor = block.numbers("HH", "a section header")
             if (major, minor) not in ((1, 0), (1, 2)):
                 raise PacketError(
                     f"pcapng version {major}.{minor} where 1.0 should be", offset + 12
                 )
-            interfaces = []
-        elif number == _INTERFACE:
-            if len(interfaces) == MAX_INTERFACES:
+            self.interfaces = []
+        elif number == INTERFACE:
+            if len(self.interfaces) == MAX_INTERFACES:
                 raise PacketError(f"more than {MAX_INTERFACES} interfaces", offset)
-            interfaces.append(_interface(block))
-        elif number in (_ENHANCED, _OBSOLETE, _SIMPLE):
-            record = _packet(block, number, interfaces, last)
-            last = record.time_ns
-            yield record
-        offset = block.close()
-        kind = stream.read(1)
-        if kind:
-            kind += exactly(stream, 3, offset, "a block header", 1)
+            self.interfaces.append(_interface(block))
+        elif number in (ENHANCED, OBSOLETE, SIMPLE):
+            record = _packet(block, number, self.interfaces, self.last)
+            self.last = record.time_ns
+        return record, block.close()
 
 
 def _interface(block: _Block) -> Interface:
@@ -155,9 +175,9 @@ def _interface(block: _Block) -> Interface:
 
 def _packet(block: _Block, kind: int, interfaces: list[Interface], before: int) -> Record:
     index = high = low = 0
-    if kind == _ENHANCED:
+    if kind == ENHANCED:
         index, high, low, captured, original = block.numbers("IIIII", "a packet block")
-    elif kind == _OBSOLETE:
+    elif kind == OBSOLETE:
         index, _, high, low, captured, original = block.numbers("HHIIII", "a packet block")
     else:
         (original,) = block.numbers("I", "a packet block")
@@ -165,11 +185,11 @@ def _packet(block: _Block, kind: int, interfaces: list[Interface], before: int) 
     if index >= len(interfaces):
         raise PacketError(f"interface {index} is not described before its packet", block.start + 8)
     interface = interfaces[index]
-    if kind == _SIMPLE:
+    if kind == SIMPLE:
         captured = min(original, interface.snaplen or original, block.left)
     if captured > MAX_RECORD:
         raise PacketError(f"a packet of {captured} bytes is over {MAX_RECORD}", block.start)
-    time = before if kind == _SIMPLE else interface.time_ns(high << 32 | low)
+    time = before if kind == SIMPLE else interface.time_ns(high << 32 | low)
     if not 0 <= time < 1 << 64:
         raise PacketError("the time is not one of 64 bits of nanoseconds since 1970", block.start)
     data = block.take(captured, "a packet")
@@ -187,12 +207,12 @@ class Writer:
     ) -> None:
         """Write the section and the interfaces, all of one link type, by name ("": none)."""
         self.stream, self.linktype, self.interfaces = stream, linktype, len(interfaces)
-        stream.write(_block(_SECTION, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)))
+        stream.write(_block(SECTION, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)))
         for name in interfaces:
             options = _option(_NAME, name.encode()) if name else b""
             options += _option(_TSRESOL, b"\x09") + _option(_END, b"")
             head = struct.pack("<HHI", linktype, 0, MAX_RECORD)
-            stream.write(_block(_INTERFACE, head + options))
+            stream.write(_block(INTERFACE, head + options))
 
     def write(self, record: Record) -> None:
         """Write one packet. Raises UsageError for what a file cannot hold."""
@@ -205,11 +225,7 @@ class Writer:
             raise UsageError(f"interface {record.interface} of {self.interfaces}")
         if not 0 <= record.time_ns < 1 << 64:
             raise UsageError(f"a time of {record.time_ns} ns does not fit a pcapng packet")
-        head = struct.pack(
-            "<IIIII", record.interface, record.time_ns >> 32, record.time_ns & 0xFFFF_FFFF, size,
-            record.original_length,
-        )  # fmt: skip
-        self.stream.write(_block(_ENHANCED, head + record.data + bytes(-size % 4)))
+        self.stream.write(packet_block(record))
 
 
 def write(stream: BinaryIO, packets: Iterable[Record], linktype: int = RAW) -> int:
@@ -219,6 +235,16 @@ def write(stream: BinaryIO, packets: Iterable[Record], linktype: int = RAW) -> i
     for count, record in enumerate(packets, start=1):  # noqa: B007
         writer.write(record)
     return count
+
+
+def packet_block(record: Record) -> bytes:
+    """An Enhanced Packet Block, little-endian, of an interface that counts nanoseconds."""
+    size = len(record.data)
+    head = struct.pack(
+        "<IIIII", record.interface, record.time_ns >> 32, record.time_ns & 0xFFFF_FFFF, size,
+        record.original_length,
+    )  # fmt: skip
+    return _block(ENHANCED, head + record.data + bytes(-size % 4))
 
 
 def _block(kind: int, body: bytes) -> bytes:

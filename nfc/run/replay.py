@@ -8,15 +8,16 @@ from ipaddress import IPv6Network
 from typing import Any, BinaryIO
 
 from nfc.observe.events import Decoded
-from nfc.packet import capture
+from nfc.packet import capture, pcap
+from nfc.packet.base import PacketError
 from nfc.packet.pcap import Record
 from nfc.run.session import Ran, Session
 from nfc.run.tally import PASSED, Tally, reason
 from nfc.run.trace import Trace, Tracer
+from nfc.vm.packet import LONGEST
 
 _NS = 1_000_000_000
 SHOWN_BYTES = 8  # of an event's packet, on one line
-MAX_PADDING = 65_575  # bytes: no IPv6 packet without a jumbogram option is longer
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ def replay(
     for record in capture.records(stream):
         tally.read += 1
         number = tally.read
+        if out:
+            check_time(record, out[1])
         now = options.now
         if now is None:
             now = record.time_ns + options.tai_offset * _NS
@@ -149,11 +152,21 @@ def replay(
             return
 
 
+def check_time(record: Record, name: str) -> None:
+    """Refuse a packet whose time cannot be written to a file of that name. Raises PacketError."""
+    if capture.form(name) == "pcap" and record.time_ns >= pcap.TIME_LIMIT:
+        raise PacketError(
+            f"the time of this packet, {record.time_ns // _NS} s since 1970, does not fit a pcap "
+            "file; a name with .pcapng asks for one that it does",
+            record.offset,
+        )
+
+
 def whole(record: Record, tally: Tally) -> Record:
     """The record; one whose packet was cut short when it was captured, with zeros in the place of
     what is missing. Raises PacketError for a link type that is not known."""
     missing = record.original_length - len(record.data)
-    if missing <= 0 or record.original_length > MAX_PADDING:
+    if missing <= 0 or record.original_length > LONGEST:
         return record
     data = record.ipv6()
     if data is None or 40 <= len(data) >= 40 + int.from_bytes(data[4:6], "big"):

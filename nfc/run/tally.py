@@ -98,7 +98,7 @@ def _row(name: str, count: int, text: str) -> str:
 
 
 def _counts(name: str, counts: Mapping[str, int], before: str) -> list[str]:
-    rows = sorted(counts.items(), key=lambda item: -item[1])
+    rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [_row("" if n else name, count, before + text) for n, (text, count) in enumerate(rows)]
 
 

@@ -19,7 +19,7 @@ from llvmlite import ir
 
 from nfc.vm.native import Native
 
-I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+I1, I8, I16, I32, I64, I128 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64, 128))
 POINTER = ir.PointerType()
 BY_SIZE = {1: I8, 2: I16, 4: I32, 8: I64}
 Block = AbstractContextManager[object]

@@ -139,7 +139,8 @@ def unpacked(block: bytes | memoryview) -> Iterator[tuple[int, int, bytes]]:
         at = begin + ((size + 7) & ~7)
 
 
-def _words(address: bytes) -> tuple[int, int]:
+def words(address: bytes) -> tuple[int, int]:
+    """An address as two numbers, as native code loads them."""
     return int.from_bytes(address[:8], "little"), int.from_bytes(address[8:], "little")
 
 
@@ -186,7 +187,7 @@ class Bridge:
         fib, native = self.machine.fib, self.native
         native.mtu = fib.mtu
         native.rest = self.link_number(fib.rest)
-        native.tunnel_high, native.tunnel_low = _words(fib.tunnel_source.packed)
+        native.tunnel_high, native.tunnel_low = words(fib.tunnel_source.packed)
         native.routes, native.owns, native.marks = len(fib.routes), len(fib.own), len(fib.marks)
         native.simple = (
             len(fib.own) <= MAX_OWN
@@ -197,11 +198,11 @@ class Bridge:
             return
         routes = sorted(fib.routes, key=lambda r: -r.prefix.prefixlen)
         for row, route in zip(native.route, routes, strict=False):
-            row.mask_high, row.mask_low = _words(route.prefix.netmask.packed)
-            row.high, row.low = _words(route.prefix.network_address.packed)
+            row.mask_high, row.mask_low = words(route.prefix.netmask.packed)
+            row.high, row.low = words(route.prefix.network_address.packed)
             row.table, row.link = route.table, self.link_number(route.link)
         for entry, address in zip(native.own, fib.own, strict=False):
-            entry.high, entry.low = _words(address.packed)
+            entry.high, entry.low = words(address.packed)
         for rule, (mark, table) in zip(native.rule, fib.marks, strict=False):
             rule.mark, rule.table = mark, table
         for name, index in fib.links.items():

@@ -9,6 +9,7 @@ SIZE = HEADROOM + (1 << 16) + 4096
 MAX_LENGTH = 1 << 16  # bytes that the machine lets a packet grow to
 
 IPV6_SIZE, ETHERNET_SIZE = 40, 14
+LONGEST = 65_575  # bytes: no IPv6 packet without a jumbogram option is longer
 HOP_BY_HOP, IPV4, TCP, UDP, IPV6, ROUTING, FRAGMENT = 0, 4, 6, 17, 41, 43, 44
 AUTHENTICATION, ICMP6, NO_NEXT, OPTIONS = 51, 58, 59, 60
 EXTENSIONS = frozenset((HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, NO_NEXT, OPTIONS))

@@ -192,7 +192,7 @@ def sensible(data: bytes) -> None:
             try:
                 inside = record.ipv6()
             except PacketError as error:
-                assert record.linktype not in links.IPV6_OF
+                assert record.linktype not in links.FORMS
                 assert "link type" in error.message
                 continue
             assert inside is None or record.data.endswith(inside)
@@ -288,7 +288,7 @@ _MAC = bytes(12)
         (links.LINUX_SLL2, b"\x88\xa8" + bytes(18) + b"\0\x05\x86\xdd" + PACKET, True),
         (links.LINUX_SLL2, bytes(20) + PACKET, False),
         (links.ETHERNET, _MAC + b"\x86\xdd" + PACKET, True),
-        *((link, b"", False) for link in links.IPV6_OF),
+        *((link, b"", False) for link in links.FORMS),
     ],
 )
 def test_link_types(link: int, frame: bytes, there: bool) -> None:

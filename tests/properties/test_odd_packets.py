@@ -113,4 +113,5 @@ def test_three_say_the_same(place: Place, tmp_path: Path, hook: str, rules: str)
     (compiled,) = compilation.functions
     sent = packets(SID if hook == "endpoint" else TRANSIT)
     seen = place.try_out(compilation, compiled, {}, {}, sent)
-    compare(place, compilation, Generated(source, hook, (), {}, {}), sent, seen)
+    generated = Generated(source, hook, (), {}, {})
+    compare(place, compilation, generated, sent, seen, native=True)
