@@ -63,8 +63,8 @@ class Drive(ctypes.Structure):
             "source", "source_size", "source_used", "form", "swapped", "unit", "interfaces",
             "interface_count", "last", "out", "out_size", "out_used", "out_form", "time_limit",
             "verdicts", "links", "count", "limit", "hook", "named", "clocked", "behind",
-            "suspended", "tai_offset", "program", "template", "drain", "budget", "returned", "rings",
-            "routed", "mask_high", "mask_low", "high", "low", "scratch", "padded",
+            "suspended", "tai_offset", "program", "template", "drain", "budget", "returned",
+            "rings", "routed", "mask_high", "mask_low", "high", "low", "scratch", "padded",
             "time", "frame", "captured", "original", "interface", "following", "packet", "length",
         )
     ]  # fmt: skip
