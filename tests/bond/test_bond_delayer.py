@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from nfc.bond.delayer import Delayer, Lost
+from nfc.errors import KernelError
 from nfc.lab import Chain, chain
 
 pytestmark = pytest.mark.kernel
@@ -23,10 +26,10 @@ def net() -> Iterator[Chain]:
         yield built
 
 
-def send(count: int) -> None:
+def send(count: int, to: str = SID, size: int = 0) -> None:
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as out:
         for _ in range(count):
-            out.sendto(b"", (SID, 9))
+            out.sendto(bytes(size), (to, 9))
 
 
 def until(delayer: Delayer, packets: int) -> Lost:
@@ -69,6 +72,58 @@ def test_ten_thousand_wait_and_no_more(net: Chain) -> None:
     found, after = net.lab.run("r1", lost)
     assert (found.device, found.full) == (0, 30)
     assert after.full == 30
+
+
+def test_what_the_queue_of_the_interface_drops_is_counted(net: Chain) -> None:
+    """As the queue itself counts it."""
+    slow = ["sh", "-c", "tc qdisc add dev eth0 root tbf rate 1mbit burst 2k limit 5000"]
+
+    def lost() -> tuple[Lost, str] | None:
+        if subprocess.run(slow, capture_output=True, check=False).returncode:
+            return None
+        with Delayer("bond-x", "fd00:1::1", "eth0") as delayer:
+            delayer.hold(20 * MS)
+            send(100, "fd00:1::1", 500)
+        show = ["tc", "-s", "qdisc", "show", "dev", "eth0"]
+        said = subprocess.run(show, capture_output=True, text=True, check=True).stdout
+        subprocess.run(["tc", "qdisc", "del", "dev", "eth0", "root"], check=True)
+        return delayer.lost(), said
+
+    found = net.lab.run("r1", lost)
+    if found is None:
+        pytest.skip("no tc, or a kernel without tbf")
+    assert found[0].refused > 50
+    assert f"dropped {found[0].refused}," in found[1]
+
+
+def test_an_interface_that_is_made_anew_is_used(net: Chain) -> None:
+    """As a modem's is when it dials again; and with its MTU."""
+    make = (
+        "ip link add dial type veth peer name far && ip link set far up && ip link set dial up && "
+        "ip addr add fd00:9::1/64 dev dial nodad && "
+        "ip neigh add fd00:9::5 lladdr 02:00:00:00:00:09 dev dial"
+    )
+
+    def mtu(name: str) -> int:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as asked:
+            request = struct.pack("@16sI20x", name.encode(), 0)
+            return int(struct.unpack_from("@I", fcntl.ioctl(asked, 0x8921, request), 16)[0])
+
+    def tried() -> tuple[str, int, Lost]:
+        subprocess.run(make, shell=True, check=True)
+        with Delayer("bond-x", "fd00:9::5", "dial") as delayer:
+            delayer.hold(20 * MS)
+            subprocess.run(["ip", "link", "del", "dial"], check=True)
+            with pytest.raises(KernelError) as caught:
+                delayer.hold(20 * MS)
+            subprocess.run(f"{make} && ip link set dial mtu 1400", shell=True, check=True)
+            delayer.hold(20 * MS)
+            found = mtu("bond-x")
+            send(10, "fd00:9::5")
+        subprocess.run(["ip", "link", "del", "dial"], check=True)
+        return caught.value.message, found, delayer.lost()
+
+    assert net.lab.run("r1", tried) == ("cannot send out of dial: No such device", 1400, Lost())
 
 
 def test_what_the_interface_refuses_is_counted(net: Chain) -> None:
