@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Any, Final
 
+from nfc.closing import Closing
 from nfc.errors import KernelError, NfcError, PrivilegeError
 from nfc.lab.shape import NS, Shape, Shaper
 from nfc.lab.wire import hurry
@@ -56,7 +57,7 @@ class Lost:
     refused: int = 0
 
 
-class Delayer:
+class Delayer(Closing):
     """For one link; a context manager. Raises PrivilegeError without CAP_NET_ADMIN (the tun and
     its route) or CAP_NET_RAW (the raw socket), KernelError otherwise."""
 
@@ -130,14 +131,6 @@ class Delayer:
         self._thread.join(2 * _STOP / NS)
         self._lost = self.lost()
         self._undo.close()
-
-    def __enter__(self) -> Delayer:
-        """Itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        self.close()
 
     # ---- the kernel ------------------------------------------------------------------------------
 

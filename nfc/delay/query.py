@@ -21,6 +21,7 @@ from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Final
 
+from nfc.closing import Closing
 from nfc.delay.clock import estimate
 from nfc.delay.wire import DM_TYPE, NS, SUCCESS, VERSION, Message, reason
 from nfc.errors import KernelError, ObjectError, UsageError
@@ -73,7 +74,7 @@ class Answer:
         return estimate(self.sent, self.received, self.reply_sent, self.reply_received)[1]
 
 
-class Querier:
+class Querier(Closing):
     """Sends queries and receives their answers; a context manager that closes the socket."""
 
     def __init__(
@@ -234,14 +235,6 @@ class Querier:
                     sequence = self._numbers.pop(_ERROR.unpack_from(data)[-1], -1)
                     if sequence in self._pending and when is not None:
                         self._pending[sequence] = (self._pending[sequence][0], when)
-
-    def __enter__(self) -> Querier:
-        """Itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the socket."""
-        self.close()
 
 
 def _address(text: str) -> IPv6Address:

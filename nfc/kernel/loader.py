@@ -11,12 +11,12 @@ import struct
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from types import MappingProxyType, TracebackType
-from typing import Self
+from types import MappingProxyType
 
 from nfc.bpf.btf import parse_btf
 from nfc.bpf.link import link
 from nfc.bpf.object import DataSection, MapDef, Object
+from nfc.closing import Closing
 from nfc.errors import KernelError, PrivilegeError
 from nfc.kernel import maps as bpf_maps
 from nfc.kernel import syscall
@@ -32,7 +32,7 @@ _NO_MAPS: Mapping[str, Map | Fd] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class LoadedProgram:
+class LoadedProgram(Closing):
     """A program in the kernel. Owns `fd` and `maps` (data sections are maps by section name)."""
 
     name: str
@@ -50,19 +50,6 @@ class LoadedProgram:
         self.fd.close()
         for one in self.maps.values():
             one.close()
-
-    def __enter__(self) -> Self:
-        """Itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
 
 def load(

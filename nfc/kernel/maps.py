@@ -14,10 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from nfc.bpf.object import MapDef
+from nfc.closing import Closing
 from nfc.errors import KernelError, UsageError
 from nfc.kernel import syscall
 from nfc.kernel.syscall import Fd
@@ -102,7 +101,7 @@ def info(fd: Fd | int) -> MapInfo:
 
 
 @dataclass(frozen=True)
-class Map:
+class Map(Closing):
     """An open map and what it looks like. Owns `fd`; a context manager."""
 
     fd: Fd
@@ -251,19 +250,6 @@ class Map:
     def close(self) -> None:
         """Close the descriptor; the map lives while a program, pin or other descriptor does."""
         self.fd.close()
-
-    def __enter__(self) -> Self:
-        """Itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def _lookup(self, key: bytes, size: int) -> bytes | None:
         self._check("key", key, self.info.key_size)

@@ -15,9 +15,8 @@ import select
 import threading
 import time
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
 
+from nfc.closing import Closing
 from nfc.errors import KernelError
 from nfc.kernel import maps, syscall
 from nfc.kernel.maps import Map
@@ -87,7 +86,7 @@ class RingReader:
         self._headers.release()
 
 
-class RingBuffer:
+class RingBuffer(Closing):
     """The one consumer of a ring buffer. A context manager; leaves the map itself alone.
 
     Memory: one record at a time. A record counts as read once it is copied out, just before it
@@ -156,19 +155,6 @@ class RingBuffer:
             view.release()
         self._ours.close()
         self._theirs.close()
-
-    def __enter__(self) -> Self:
-        """Itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
 
 def _fence() -> None:

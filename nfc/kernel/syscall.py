@@ -12,9 +12,8 @@ import os
 import platform
 import resource
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Self
 
+from nfc.closing import Closing
 from nfc.errors import KernelError, PrivilegeError
 from nfc.kernel import capabilities
 
@@ -53,7 +52,7 @@ ENOTSUPP = 524  # include/linux/errno.h: not in the C library, yet bpf(2) return
 _ATTEMPTS = 5
 
 
-class Fd:
+class Fd(Closing):
     """A file descriptor that this value owns: closed by `close`, `with`, or nobody twice."""
 
     __slots__ = ("_fd",)
@@ -77,19 +76,6 @@ class Fd:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-
-    def __enter__(self) -> Self:
-        """Itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def __repr__(self) -> str:
         """`Fd(7)`, or `Fd(closed)`."""

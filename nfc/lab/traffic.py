@@ -9,8 +9,9 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
+from nfc.closing import Closing
 from nfc.errors import KernelError
 
 ETH_P_IPV6: Final = 0x86DD
@@ -39,7 +40,7 @@ def noise(packet: bytes) -> bool:
     )
 
 
-class Capture:
+class Capture(Closing):
     """The IPv6 packets that arrive at one interface, from when it was made until `close`.
 
     Only packets for which `unwanted` is false are seen. Raises KernelError if the socket cannot
@@ -89,14 +90,6 @@ class Capture:
     def close(self) -> None:
         """Stop capturing; doing it twice is harmless."""
         self._socket.close()
-
-    def __enter__(self) -> Self:
-        """The capture itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        self.close()
 
 
 _LITTLE: Final = socket.htons(1) != 1

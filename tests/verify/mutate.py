@@ -10,12 +10,11 @@ import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Self
 
 from nfc.bpf.facts import HOOKS
 from nfc.bpf.link import link
 from nfc.bpf.object import Object, Program
+from nfc.closing import Closing
 from nfc.kernel import loader, syscall
 from nfc.kernel.fill import fill
 from nfc.kernel.maps import Map
@@ -44,7 +43,7 @@ def base(name: str, obj: Object, program: str, hook: str) -> Base:
     return Base(name, obj, link(obj, program), hook)
 
 
-class Kernel:
+class Kernel(Closing):
     """The running kernel, with the maps of one object made. Not to be shared."""
 
     def __init__(self, obj: Object) -> None:
@@ -64,15 +63,7 @@ class Kernel:
             fds[section.name] = one.fd.fileno()
         self._fds = fds
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._stack.close()
 
     def accepts(self, program: Program, hook: str) -> bool:

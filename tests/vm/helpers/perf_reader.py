@@ -10,9 +10,9 @@ import mmap
 import os
 import platform
 import struct
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from nfc.closing import Closing
 from nfc.kernel import syscall
 
 _NUMBER: Final = {"x86_64": 298, "aarch64": 241, "riscv64": 241}
@@ -23,7 +23,7 @@ _HEAD, _TAIL = 1024, 1032  # of struct perf_event_mmap_page
 _RECORD_SAMPLE = 9
 
 
-class PerfReader:
+class PerfReader(Closing):
     """A perf event of one CPU with its buffer; `output`: of the kind that programs write to."""
 
     def __init__(self, cpu: int, *, output: bool = True) -> None:
@@ -58,14 +58,6 @@ class PerfReader:
             at += size
         return found
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._map.close()
         os.close(self.fd)
