@@ -9,7 +9,8 @@ from pathlib import Path
 
 from generated_packets import Wanted, make_packet
 from generated_router import Place, Seen, Step
-from generated_sources import LINKS, Generated
+from generated_sources import Generated
+from generated_words import LINKS
 from simulated import Column, Explained
 
 from nfc.compiler import Compilation, Compiled, compile_file

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, IPv6Network
 
 from generated_packets import SID
-from generated_sources import LINKS
+from generated_words import LINKS
 
 from nfc.bpf.object import Object
 from nfc.bpf.reader import read_object

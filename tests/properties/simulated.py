@@ -22,7 +22,8 @@ from ipaddress import IPv6Address
 from itertools import product
 
 from generated_router import ROUTER, Place, Seen, Step, fill
-from generated_sources import LINKS, Generated
+from generated_sources import Generated
+from generated_words import LINKS
 
 from nfc.compiler import Compilation, Compiled
 from nfc.kernel.maps import possible_cpus
