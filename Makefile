@@ -37,7 +37,7 @@ lab-discovery: ## Find every path over eight routers in a lab (root)
 	@scripts/setup test
 	@.venv/bin/nfc lab run examples/discovery/topology.toml
 
-lab-bond: ## Measure a bond of two links: goodput with and without equalisation, WRR against DWRR (root; some six minutes)
+lab-bond: ## Measure a bond of two links: goodput with and without equalisation, WRR against DWRR (root; some five minutes)
 	@scripts/setup test
 	@.venv/bin/python examples/bond/measure.py --results build/lab-bond $(ARGS)
 

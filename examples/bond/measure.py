@@ -3,7 +3,7 @@
     measure.py [--short] [--results DIR]
 
 Makes the lab of bond.toml, measures, prints, and removes the lab. `--short` takes some 20 seconds
-and one round of the least; the whole takes about seven minutes. With --results, results.json and
+and one round of the least; the whole takes about five minutes. With --results, results.json and
 goodput.svg go into DIR. Needs root. All links run through wires, so what is measured is TCP and
 the bond, not this machine, as long as it has a CPU free for some ten thousand packets a second.
 """
