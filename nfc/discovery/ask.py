@@ -29,12 +29,30 @@ _TRIES: Final = 3
 
 @dataclass(frozen=True)
 class Told:
-    """What a router told: the next hops of its route to the target, at most eight of `count`.
-    `found` is False where it has none, or drops such packets."""
+    """What a router told: the next hops of its route to the target, at most eight of `count`
+    (255: that many or more). `found` is False where it has none, or drops such packets, or has
+    not told; `problem` says so in words."""
 
     found: bool
     hops: tuple[IPv6Address, ...]
     count: int
+    problem: str = ""
+
+    @staticmethod
+    def nothing(problem: str) -> Told:
+        """No next hops, and why."""
+        return Told(False, (), 0, problem)
+
+    @property
+    def whole(self) -> bool:
+        """Whether these are all next hops."""
+        return self.found and 0 < self.count == len(self.hops)
+
+
+SILENT: Final = Told.nothing("does not answer")
+DROPS: Final = Told.nothing("has no route")
+UNREADABLE: Final = Told.nothing("its answer cannot be read")
+UNANSWERED: Final = Told.nothing("no end_oamp at its SID")
 
 
 def ask(
@@ -43,9 +61,9 @@ def ask(
     *,
     netns: str | None = None,
     timeout: float = 0.5,
-) -> Told | None:
-    """Ask the router at `sid`, up to three times; None where nobody answers. Raises KernelError
-    where there is no route to it."""
+) -> Told:
+    """Ask the router at `sid`, up to three times; what it did not tell is said in `problem`.
+    Raises KernelError where there is no route to it."""
 
     def make() -> socket.socket:
         made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
@@ -67,7 +85,7 @@ def ask(
                     return told
     except OSError as error:
         raise KernelError(f"cannot ask {sid}: {error.strerror}", errno=error.errno or 0) from None
-    return None
+    return SILENT
 
 
 def header(sid: IPv6Address, target: IPv6Address) -> bytes:
@@ -79,39 +97,49 @@ def header(sid: IPv6Address, target: IPv6Address) -> bytes:
     return struct.pack("!BBBBBBH", 0, size // 8, 4, 1, 1, 0, 0) + segments + tlv + _PADDING
 
 
-def read(data: bytes, target: IPv6Address) -> Told | None:
-    """The answer in an SRH, None if there is none for that target that can be read."""
-    at = 8 + 16 * (data[4] + 1) if len(data) >= 8 and data[2] == 4 else len(data)
+def read(data: bytes, target: IPv6Address) -> Told:
+    """The answer in an SRH."""
+    if len(data) < 8 or data[2] != 4 or len(data) < 8 * (data[1] + 1):
+        return UNREADABLE
+    data = data[: 8 * (data[1] + 1)]
+    at = 8 + 16 * (data[4] + 1)
     while at + 2 <= len(data):
-        if data[at] == OAMP_TYPE and data[at + 1] == SIZE - 2 and at + SIZE <= len(data):
-            answer, count = data[at + 2], data[at + 3]
-            if answer not in (FOUND, NO_ROUTE) or data[at + 4 : at + 20] != target.packed:
-                return None
-            first = at + 20
-            hops = tuple(
-                IPv6Address(data[first + 16 * n : first + 16 * n + 16])
-                for n in range(min(count, MOST_HOPS) if answer == FOUND else 0)
-            )
-            return Told(answer == FOUND, hops, count if answer == FOUND else 0)
+        if data[at] == OAMP_TYPE:
+            return _read(data[at : at + 2 + data[at + 1]], target)
         at += 1 if data[at] == 0 else 2 + data[at + 1]
-    return None
+    return UNREADABLE
+
+
+def _read(tlv: bytes, target: IPv6Address) -> Told:
+    if len(tlv) != SIZE or tlv[4:20] != target.packed:
+        return UNREADABLE
+    answer, count = tlv[2], tlv[3]
+    if answer == QUERY:
+        return UNANSWERED
+    if answer == NO_ROUTE:
+        return DROPS
+    if answer != FOUND or count == 0:
+        return UNREADABLE
+    hops = (IPv6Address(tlv[20 + 16 * n : 36 + 16 * n]) for n in range(min(count, MOST_HOPS)))
+    return Told(True, tuple(hops), count)
 
 
 def _answer(sock: socket.socket, nonce: bytes, target: IPv6Address, timeout: float) -> Told | None:
+    """None where none came in time. What is not the query come back, from this socket to itself,
+    is left alone."""
+    own = sock.getsockname()
     deadline = time.monotonic() + timeout
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     while (left := deadline - time.monotonic()) > 0:
         poll.poll(left * 1000)
         try:
-            data, notes, _, _ = sock.recvmsg(64, 4096)
+            data, notes, _, source = sock.recvmsg(64, 4096)
         except BlockingIOError:
             continue
         except OSError:  # what ICMP said of a query
             continue
-        srh = next((d for level, kind, d in notes if (level, kind) == (41, _RTHDR)), b"")
-        if data == nonce:
-            told = read(srh, target)
-            if told is not None:
-                return told
+        if data == nonce and source[:2] == own[:2]:
+            srh = next((d for level, kind, d in notes if (level, kind) == (41, _RTHDR)), b"")
+            return read(srh, target)
     return None

@@ -6,7 +6,7 @@ from collections import defaultdict
 from html import escape
 from typing import Final
 
-from nfc.discovery.segtrace import Graph
+from nfc.discovery.graph import Graph
 from nfc.lab.picture import STYLE
 
 _COLUMN, _ROW, _WIDTH, _HEIGHT, _MARGIN = 210, 70, 150, 40, 20  # pixels
@@ -58,17 +58,34 @@ def svg(graph: Graph) -> str:
 
 
 def _places(arrows: list[tuple[str, str]]) -> dict[str, tuple[float, float]]:
-    """Column and row of each node. Of a loop the last arrow leads back."""
-    column = {START: 0}
-    count = len({name for arrow in arrows for name in arrow})
-    for _ in range(count):  # no way without a loop is longer
-        moved = False
-        for one, other in arrows:
-            wanted = column.get(one, -1) + 1
-            if one in column and column.get(other, -1) < wanted < count:
-                column[other], moved = wanted, True
-        if not moved:
-            break
+    """Column and row of each node. Arrows that lead back into a way to where they begin do not
+    count."""
+    after = defaultdict(list)
+    for one, other in arrows:
+        after[one].append(other)
+    column: dict[str, int] = {}
+    order: list[str] = []  # each behind all that it leads to
+    on_way: set[str] = set()
+    back: set[tuple[str, str]] = set()
+    waiting = [(START, iter(after[START]))]
+    on_way.add(START)
+    while waiting:
+        name, nexts = waiting[-1]
+        step = next(nexts, None)
+        if step is None:
+            waiting.pop()
+            on_way.discard(name)
+            order.append(name)
+            column[name] = 0
+        elif step in on_way:
+            back.add((name, step))
+        elif step not in column:
+            on_way.add(step)
+            waiting.append((step, iter(after[step])))
+    for name in reversed(order):
+        for other in after[name]:
+            if (name, other) not in back:
+                column[other] = max(column[other], column[name] + 1)
     members = defaultdict(list)
     for name in sorted(column):
         members[column[name]].append(name)

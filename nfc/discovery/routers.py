@@ -8,7 +8,7 @@ from typing import Final
 
 from nfc import config
 from nfc.config import Check
-from nfc.discovery.segtrace import Router
+from nfc.discovery.explore import Router
 from nfc.errors import NfcError
 
 KEYS: Final[dict[str, Check]] = {

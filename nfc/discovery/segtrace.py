@@ -1,243 +1,207 @@
 """Every path that packets to a destination may take, asked of routers that have End.OAMP and
 probed where one has not.
 
-From a router whose SID is known its next hops come all at once. Behind one that has none, flows
-are probed: UDP with a hop limit and a flow label of its own, whose ICMPv6 "time exceeded" tells
-which router was that far (RFC 4443, section 3.3). Addresses of a router's incoming interface are
-what both ways tell, so they meet.
+Addresses of a router's incoming interface are what both ways tell, so they meet. Here probes are
+sent, again and again where none answers: routers limit how many ICMPv6 errors they send (RFC 4443,
+section 2.4), so that silence only counts when nothing has been heard from anybody for a while.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import select
-import socket
-import struct
+import random
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv6Address
-from itertools import pairwise
-from typing import Any, Final
+from typing import Final, Protocol
 
-from nfc.discovery.ask import Told
+from nfc.discovery.ask import Told, ask
+from nfc.discovery.explore import CONFIDENCE, FLOWS, MOST_HOPS, Explorer, Probe, Router, Seen
+from nfc.discovery.graph import Graph
+from nfc.discovery.probes import Probes
 from nfc.errors import KernelError
-from nfc.kernel.netns import run_in
 
-MOST_NODES: Final = 256
-_MOST_PATHS: Final = 1000
-FLOWS: Final = 32  # so many flows miss one of two equal next hops once in 2^31
-MOST_HOPS: Final = 32
-PORT: Final = 33434
-_FLOWINFO_SEND, _RECVERR, _HOPS = 33, 25, 16  # linux/in6.h
-_ERROR = struct.Struct("@IBBBBII")  # struct sock_extended_err
-_TIME_EXCEEDED, _UNREACHABLE, _FROM_ICMP6 = 3, 1, 3  # ICMPv6 types; SO_EE_ORIGIN_ICMP6
+FIRST_WAIT_S: Final = 0.3
+WAIT_S: Final = 1.0  # for the second answer on; what Linux and others allow is one a second
+TRIES: Final = 3
+QUIET_S: Final = 2.6  # so long must nothing new have come from anywhere before silence counts
+MOST_A_SECOND, LEAST_A_SECOND = 256, 8  # probes for one hop
+_APART_S: Final = 0.002  # between two probes
+_TICK_S: Final = 0.02
 
-
-@dataclass(frozen=True)
-class Router:
-    """What the operator tells of a router: its name, its addresses, and the SID of its end_oamp
-    if it has one. What no router is said to have is a router of its own."""
-
-    name: str
-    addresses: tuple[IPv6Address, ...]
-    sid: IPv6Address | None = None
+Progress = Callable[[str], None]
 
 
-@dataclass
-class Node:
-    """A router or the destination, and what comes next. `how` is `asked` (its SID answered),
-    `probed`, `end`, or `silent` (nothing is known of what comes next)."""
+class Wire(Protocol):
+    """Where probes go, and what comes back."""
 
-    name: str
-    how: str = "silent"
-    next: list[str] = field(default_factory=list)
+    def send(self, probe: Probe) -> None:
+        """Send one."""
+
+    def receive(self, wait: float) -> Iterator[tuple[Probe, Seen]]:
+        """What has come, or comes within so many seconds."""
 
 
 @dataclass
-class Graph:
-    """All nodes by name, and those that come first."""
+class _Waiting:
+    """A probe that is to be answered yet: how often it was sent, when it is due again."""
 
-    destination: str
-    first: list[str]
-    nodes: dict[str, Node]
+    due: float
+    tries: int = 0
 
-    def paths(self) -> list[tuple[str, ...]]:
-        """Every path to the destination, up to 1000 of them."""
-        found: list[tuple[str, ...]] = []
 
-        def follow(name: str, path: tuple[str, ...]) -> None:
-            node = self.nodes[name]
-            if name in path or len(found) >= _MOST_PATHS:
+@dataclass
+class _Hop:
+    """What is known of the routers at a hop: whether one has answered, whether it was given up as
+    silent, and how many probes for it are sent within a second: fewer while most are lost."""
+
+    heard: bool = False
+    silent: bool = False
+    window: int = MOST_A_SECOND
+    begin: float = 0.0
+    sent: int = 0
+    answered: int = 0
+
+    def may_send(self, now: float) -> bool:
+        """Whether one more fits into this second."""
+        if now - self.begin >= WAIT_S:
+            if self.answered * 4 < self.sent:
+                self.window = max(LEAST_A_SECOND, self.window // 2)
+            elif self.answered * 2 > self.sent:
+                self.window = min(MOST_A_SECOND, self.window * 2)
+            self.begin, self.sent, self.answered = now, 0, 0
+        return self.sent < self.window
+
+
+class Tracer:
+    """Sends what the explorer wants, until it wants no more."""
+
+    def __init__(
+        self,
+        explorer: Explorer,
+        wire: Wire,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        progress: Progress = lambda text: None,
+    ) -> None:
+        """Nothing is sent yet."""
+        self.explorer, self.wire, self.clock, self.progress = explorer, wire, clock, progress
+        self.sent = 0
+        self._waiting: dict[Probe, _Waiting] = {}
+        self._hops = [_Hop() for _ in range(MOST_HOPS + 2)]
+        self._news = clock()  # when somebody last answered a probe for the first time
+
+    def run(self) -> None:
+        """Raises KernelError where packets cannot be sent."""
+        while True:
+            wanted = self.explorer.wanted()
+            now = self.clock()
+            self._waiting = {
+                probe: self._waiting.get(probe) or _Waiting(now) for probe in sorted(wanted)
+            }
+            if not self._waiting:
                 return
-            if node.how == "end":
-                found.append((*path, name))
-            for one in node.next:
-                follow(one, (*path, name))
+            self._show()
+            while not self._turn():
+                pass
 
-        for one in self.first:
-            follow(one, ())
-        return found
+    def _turn(self) -> bool:
+        """Send what is due, and listen for a while; whether something is known that was not."""
+        news = False
+        for probe in [one for one, state in self._waiting.items() if state.due <= self.clock()]:
+            state = self._waiting[probe]
+            if self._is_silent(probe, state):
+                self.explorer.note(probe, Seen(None))
+                del self._waiting[probe]
+                news = True
+                continue
+            hop = self._hops[probe[1]]
+            if not hop.may_send(self.clock()):
+                state.due = hop.begin + WAIT_S * random.uniform(1, 2)
+                continue
+            self.wire.send(probe)
+            hop.sent += 1
+            self.sent += 1
+            state.tries += 1
+            # Again at any time within a second, so that who answers at a steady rate finds at each
+            # time few to choose from.
+            pause = FIRST_WAIT_S if state.tries == 1 else WAIT_S * random.uniform(0.6, 1.4)
+            state.due = self.clock() + pause
+            news = self._listen(_APART_S) or news
+        if not news and self._waiting:
+            due = min(state.due for state in self._waiting.values())
+            news = self._listen(max(0.0, due - self.clock()))
+        until = self.clock() + _TICK_S  # answers that come together are looked at together
+        while self._waiting and (left := until - self.clock()) > 0:
+            news = self._listen(left) or news
+        return news or not self._waiting
 
-    def to_json(self) -> dict[str, Any]:
-        """For --json."""
-        return {
-            "destination": self.destination,
-            "first": self.first,
-            "paths": [list(path) for path in self.paths()],
-            "nodes": {n.name: {"how": n.how, "next": n.next} for n in self.nodes.values()},
-        }
+    def _is_silent(self, probe: Probe, state: _Waiting) -> bool:
+        """Whether nobody answers it, as far as can be told."""
+        hop = self._hops[probe[1]]
+        if hop.silent and not hop.heard:
+            return state.tries > 0
+        silent = state.tries >= TRIES and self.clock() - self._news > QUIET_S
+        hop.silent = hop.silent or silent
+        return silent
 
-    def lines(self) -> list[str]:
-        """As a tree; what was shown before is not unfolded again."""
-        out: list[str] = []
-        shown: set[str] = set()
+    def _listen(self, wait: float) -> bool:
+        news = False
+        for probe, seen in self.wire.receive(wait):
+            if not 0 < probe[1] <= MOST_HOPS:
+                continue
+            if probe in self._waiting or self._was_silent(probe):
+                self._waiting.pop(probe, None)
+                hop = self._hops[probe[1]]
+                hop.heard = True
+                hop.answered += 1
+                self._news = self.clock()
+                news = True
+            self.explorer.note(probe, seen)
+        return news
 
-        def show(name: str, before: str, last: bool) -> None:
-            node = self.nodes[name]
-            again = name in shown and bool(node.next)
-            mark = {"asked": "", "end": "  (destination)"}.get(node.how, f"  ({node.how})")
-            out.append(f"{before}{'└─' if last else '├─'} {name}{'  …' if again else mark}")
-            if again:
-                return
-            shown.add(name)
-            below = before + ("   " if last else "│  ")
-            for n, one in enumerate(node.next):
-                show(one, below, n == len(node.next) - 1)
+    def _was_silent(self, probe: Probe) -> bool:
+        seen = self.explorer.seen[probe[1]].get(probe[0])
+        return seen is not None and seen.address is None
 
-        for n, one in enumerate(self.first):
-            show(one, "", n == len(self.first) - 1)
-        return out
+    def _show(self) -> None:
+        hop = max(probe[1] for probe in self._waiting)
+        count = len(self._waiting)
+        self.progress(f"hop {hop}: {self.sent} probes sent, {count} to be answered")
 
 
 def trace(
     destination: IPv6Address,
-    routers: Sequence[Router],
-    asker: Callable[[IPv6Address], Told | None],
-    flows: Sequence[Sequence[IPv6Address | None]],
-) -> Graph:
-    """Find all paths. `asker` asks at a SID for the destination; `flows` are the addresses along
-    each of many flows, of which at least the first hop is needed."""
-    names = {address: router.name for router in routers for address in router.addresses}
-    sids = {router.name: router.sid for router in routers if router.sid is not None}
-
-    def name(address: IPv6Address) -> str:
-        return names.get(address, str(address))
-
-    def named(found: Iterable[IPv6Address | None]) -> list[str]:
-        return sorted({name(one) for one in found if one is not None})
-
-    along = [[None if one is None else name(one) for one in flow] for flow in flows]
-    end = name(destination)
-    graph = Graph(end, named(flow[0] for flow in flows if flow), {})
-    waiting = list(graph.first)
-    while waiting:
-        here = waiting.pop()
-        if here in graph.nodes:
-            continue
-        node = graph.nodes[here] = Node(here)
-        if here == end:
-            node.how = "end"
-        elif len(graph.nodes) < MOST_NODES:
-            told = asker(sids[here]) if here in sids else None
-            if told is not None and told.found:
-                node.how = "asked"
-                node.next = named(destination if int(hop) == 0 else hop for hop in told.hops)
-            else:
-                pairs = {pair for flow in along for pair in pairwise(flow)}
-                node.next = sorted(b for a, b in pairs if a == here and b is not None)
-                node.how = "probed" if node.next else "silent"
-        waiting += node.next
-    return graph
-
-
-def probe(
-    destination: IPv6Address,
+    routers: Sequence[Router] = (),
     *,
     netns: str | None = None,
+    confidence: float = CONFIDENCE,
     flows: int = FLOWS,
-    wait: float = 0.3,
-    tries: int = 2,
-) -> list[list[IPv6Address | None]]:
-    """The addresses along each flow to the destination, None where nobody said anything; a flow
-    ends at the destination, or where three in a row said nothing. Raises KernelError."""
-    with contextlib.ExitStack() as opened:
-        socks = [opened.enter_context(run_in(netns, _probe_socket)) for _ in range(flows)]
-        found: list[list[IPv6Address | None]] = [[] for _ in socks]
-        going = set(range(flows))
-        for hops in range(1, MOST_HOPS + 1):
-            answers: dict[int, IPv6Address] = {}
-            for _ in range(tries):
-                left = going - answers.keys()
-                if not left:
-                    break
-                for number in left:
-                    _send(socks[number], destination, number + 1, hops)
-                answers |= _listen(socks, left, wait)
-            for number in sorted(going):
-                address = answers.get(number)
-                found[number].append(address)
-                silent = found[number][-3:] == [None] * 3
-                if address == destination or silent:
-                    going.discard(number)
-            if not going:
-                break
-    for flow in found:
-        while flow and flow[-1] is None:
-            flow.pop()
-    return found
+    progress: Progress = lambda text: None,
+    partly: Callable[[Graph], None] = lambda graph: None,
+) -> Graph:
+    """Find all paths. `partly` gets what was found when it is interrupted. Raises KernelError
+    where packets cannot be sent to the destination."""
 
-
-def _probe_socket() -> socket.socket:
-    made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-    made.setsockopt(socket.IPPROTO_IPV6, _RECVERR, 1)
-    made.setsockopt(socket.IPPROTO_IPV6, _FLOWINFO_SEND, 1)
-    made.setblocking(False)
-    return made
-
-
-def _send(sock: socket.socket, destination: IPv6Address, label: int, hops: int) -> None:
-    sock.setsockopt(socket.IPPROTO_IPV6, _HOPS, hops)
-    for _ in range(2):  # an error of an earlier probe may come up here
+    def asked(sid: IPv6Address) -> Told:
+        progress(f"asking {sid}")
         try:
-            sock.sendto(b"nfc segtrace", (str(destination), PORT, label, 0))
-            return
-        except OSError as error:
-            if error.errno in (errno.ENETUNREACH, errno.EINVAL, errno.EPERM):
-                raise KernelError(
-                    f"cannot send to {destination}: {error.strerror}", errno=error.errno
-                ) from None
+            return ask(sid, destination, netns=netns)
+        except KernelError as error:
+            return Told.nothing(error.message)
+
+    explorer = Explorer(destination, routers, asked, confidence=confidence, most_flows=flows)
+    try:
+        with Probes(destination, netns) as probes:
+            Tracer(explorer, probes, progress=progress).run()
+    except KeyboardInterrupt:
+        graph = explorer.graph()
+        graph.warnings.append("interrupted: this is what was found so far")
+        partly(graph)
+        raise
+    return explorer.graph()
 
 
-def _listen(socks: list[socket.socket], wanted: set[int], wait: float) -> dict[int, IPv6Address]:
-    poll = select.poll()
-    numbers = {}
-    for number in wanted:
-        poll.register(socks[number], 0)  # errors are told in any case
-        numbers[socks[number].fileno()] = number
-    found: dict[int, IPv6Address] = {}
-    deadline = time.monotonic() + wait
-    while len(found) < len(wanted) and (left := deadline - time.monotonic()) > 0:
-        for descriptor, _ in poll.poll(left * 1000):
-            number = numbers[descriptor]
-            try:
-                _, notes, _, _ = socks[number].recvmsg(64, 512, socket.MSG_ERRQUEUE)
-            except OSError:
-                continue
-            for level, kind, data in notes:
-                if (level, kind) == (socket.IPPROTO_IPV6, _RECVERR):
-                    address = _offender(data)
-                    if address is not None:
-                        found[number] = address
-    return found
-
-
-def _offender(data: bytes) -> IPv6Address | None:
-    """Who sent the ICMPv6 error: behind the struct stands a struct sockaddr_in6."""
-    if len(data) < _ERROR.size + 24:
-        return None
-    _, origin, kind, *_ = _ERROR.unpack_from(data)
-    if origin != _FROM_ICMP6 or kind not in (_TIME_EXCEEDED, _UNREACHABLE):
-        return None
-    return IPv6Address(data[_ERROR.size + 8 : _ERROR.size + 24])
+def heard(graph: Graph) -> bool:
+    """Whether anybody answered at all."""
+    return any(not name.startswith("*") for name in graph.first)

@@ -1,7 +1,10 @@
-"""Tracing without a network: graphs out of what routers and flows tell; files; any bytes."""
+"""Around tracing: what a router's answer may hold, what probes bring back, pictures, files, the
+command line; any bytes."""
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Callable
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -11,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfc.discovery.ask import NO_ROUTE, Told, header, read
-from nfc.discovery.mirror import HERE, Globals, Neighbour
+from nfc.discovery.ask import DROPS, NO_ROUTE, UNANSWERED, UNREADABLE, Told, header, read
+from nfc.discovery.graph import Graph, Node
 from nfc.discovery.picture import svg
+from nfc.discovery.probes import Probes
 from nfc.discovery.routers import read as read_routers
-from nfc.discovery.segtrace import Router, trace
 from nfc.errors import NfcError
 
 Nfc = Callable[..., tuple[int, str, str]]
@@ -27,108 +30,75 @@ def address(router: int) -> IPv6Address:
     return IPv6Address(f"fd00::{router:x}")
 
 
-def sid(router: int) -> IPv6Address:
-    return IPv6Address(f"fd00:f::{router:x}")
+names = st.sampled_from(["a", "b<", "c&", "d"])
 
 
-@st.composite
-def networks(draw: st.DrawFn) -> dict[int, list[int]]:
-    """Routers 1 to n, each with next hops of a higher number; 0 stands for the destination."""
-    count = draw(st.integers(1, 7))
-    made = {}
-    for router in range(1, count + 1):
-        above = st.sampled_from([*range(router + 1, count + 1), 0])
-        made[router] = sorted(draw(st.sets(above, min_size=1, max_size=3)))
-    return made
-
-
-def all_paths(network: dict[int, list[int]], router: int = 1) -> set[tuple[int, ...]]:
-    if router == 0:
-        return {(0,)}
-    return {(router, *rest) for hop in network[router] for rest in all_paths(network, hop)}
-
-
-@given(networks(), st.sets(st.integers(1, 7)))
-def test_all_paths_are_found_whoever_is_asked(
-    network: dict[int, list[int]], deployed: set[int]
-) -> None:
-    """For every network, and whichever routers have End.OAMP, if flows take every path."""
-    routers = [Router(f"r{n}", (address(n),), sid(n) if n in deployed else None) for n in network]
-    routers.append(Router("r0", (END,)))
-
-    def asker(at: IPv6Address) -> Told:
-        hops = network[int(at) & 0xFF]
-        return Told(True, tuple(IPv6Address(0) if h == 0 else address(h) for h in hops), len(hops))
-
-    paths = all_paths(network)
-    flows = [[END if hop == 0 else address(hop) for hop in path] for path in paths]
-    graph = trace(END, routers, asker, flows)
-    assert set(graph.paths()) == {tuple(f"r{n}" for n in path) for path in paths}
-    asked = {n.name for n in graph.nodes.values() if n.how == "asked"}
-    reached = {hop for path in paths for hop in path}
-    assert asked == {f"r{n}" for n in network if n in deployed and n in reached}
-    assert len(graph.lines()) >= len(graph.nodes)
+@given(st.dictionaries(names, st.lists(names, max_size=3, unique=True)))
+def test_a_picture_has_each_router_and_each_arrow(shape: dict[str, list[str]]) -> None:
+    """For every graph, with circles or not."""
+    reached, waiting = set(), ["a"]
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += shape.get(name, [])
+    nodes = {name: Node(name, "probed", shape.get(name, [])) for name in reached}
+    graph = Graph("d", ["a"], nodes)
     drawn = ElementTree.fromstring(svg(graph))
     texts = {t.text for t in drawn.iter("{http://www.w3.org/2000/svg}text")}
-    assert texts >= {"here", *graph.nodes}
+    assert texts >= {"here", *reached}
     arrows = sum(1 for _ in drawn.iter("{http://www.w3.org/2000/svg}path"))
-    assert arrows == len(graph.first) + sum(len(n.next) for n in graph.nodes.values())
+    assert arrows == 1 + sum(len(node.next) for node in nodes.values())
+    assert len(graph.lines()) <= 1 + arrows
 
 
-def test_a_loop_ends() -> None:
-    told = {1: 2, 2: 1}
-    routers = [Router(f"r{n}", (address(n),), sid(n)) for n in told]
-    graph = trace(
-        END,
-        routers,
-        lambda at: Told(True, (address(told[int(at) & 0xFF]),), 1),
-        [[address(1)]],
-    )
-    assert graph.paths() == []
-    assert graph.lines() == ["└─ r1", "   └─ r2", "      └─ r1  …"]
-    assert svg(graph).count("<path") == 3
-
-
-def test_who_is_silent_is_shown() -> None:
-    graph = trace(END, [], lambda at: None, [[address(1), None, END]])
-    assert graph.lines() == ["└─ fd00::1  (silent)"]
-
-
-@given(st.binary(max_size=300) | st.just(b""))
-def test_any_bytes_are_an_answer_or_none(data: bytes) -> None:
-    for srh in (data, bytes((0, 0, 4, 0, 0, 0, 0, 0)) + bytes(16) + data):
+@given(st.binary(max_size=300))
+def test_any_bytes_are_an_answer_or_a_problem(data: bytes) -> None:
+    for srh in (data, bytes((0, len(data) // 8 + 2, 4, 0, 0, 0, 0, 0)) + bytes(16) + data):
         told = read(srh, END)
-        assert told is None or len(told.hops) <= 8
+        assert len(told.hops) <= 8
+        assert told.found != bool(told.problem)
 
 
 def test_an_answer() -> None:
-    srh = bytearray(header(sid(1), END))
+    srh = bytearray(header(address(1), END))
     assert len(srh) % 8 == 0
-    assert read(bytes(srh), END) is None  # it is the query
+    assert read(bytes(srh), END) == UNANSWERED  # it is the query
     at = 8 + 32
     srh[at + 2 : at + 4] = bytes((1, 9))  # of nine next hops eight fit
     srh[at + 20 : at + 36] = address(7).packed
     told = read(bytes(srh), END)
-    assert told is not None
     assert (told.hops[0], len(told.hops), told.count) == (address(7), 8, 9)
-    assert read(bytes(srh), address(1)) is None  # an answer for another
+    assert not told.whole
+    assert read(bytes(srh), address(1)) == UNREADABLE  # an answer for another
+    assert read(bytes(srh[:-8]), END) == UNREADABLE  # cut off
+    srh[at + 3] = 0
+    assert read(bytes(srh), END) == UNREADABLE
     srh[at + 2] = NO_ROUTE
-    assert read(bytes(srh), END) == Told(False, (), 0)
+    assert read(bytes(srh), END) == DROPS
+    srh[at + 2] = 77
+    assert read(bytes(srh), END) == UNREADABLE
+    assert Told(True, (address(1),), 1).whole
 
 
-def test_a_neighbour_known_by_its_link_local_address() -> None:
-    link_local, mac = IPv6Address("fe80::1").packed, bytes(6)
-    known = Globals(
-        [
-            Neighbour(1, link_local, mac),
-            Neighbour(1, address(5).packed, mac),
-            Neighbour(1, address(4).packed, mac),
-            Neighbour(2, address(3).packed, mac),
-        ]
-    )
-    assert known.of(1, link_local) == address(4).packed
-    assert known.of(2, link_local) == link_local
-    assert known.of(1, HERE) == HERE
+@given(st.binary(max_size=64))
+def test_any_bytes_are_an_icmp_error_or_none(data: bytes) -> None:
+    probes = Probes(END)
+    probes._flows[3] = 0
+    assert probes._probe(data, 3) is None
+    for head in (b"", struct.pack("@IBBBBII", 113, 3, 3, 0, 0, 0, 0)):
+        seen = probes._seen(head + data)
+        assert seen is None or seen.address is not None
+
+
+def test_an_error_that_quotes_another_run_is_left_alone() -> None:
+    mine, other = Probes(END), Probes(END)
+    quoted = struct.pack("!12s8sIB", b"nfc segtrace", mine._token, 0, 7)
+    for probes in (mine, other):
+        probes._flows.update({3: 0, 4: 1})
+    assert mine._probe(quoted, 3) == (0, 7)
+    assert mine._probe(quoted, 4) is None  # it came to another flow's port
+    assert other._probe(quoted, 3) is None
 
 
 WRONG = {
@@ -152,5 +122,17 @@ def test_a_wrong_file(text: str, tmp_path: Path, nfc: Nfc) -> None:
     assert str(file) in error.value.message
 
 
-def test_no_address(nfc: Nfc) -> None:
-    assert nfc("segtrace", "there")[0] == 2
+@pytest.mark.parametrize("destination", ["there", "ff02::1", "::", "fe80::1%lo", "192.0.2.1"])
+def test_no_destination(destination: str, nfc: Nfc) -> None:
+    assert nfc("segtrace", destination)[0] == 2
+
+
+@pytest.mark.parametrize("option", ["--confidence=100", "--confidence=0", "--flows=0"])
+def test_no_such_effort(option: str, nfc: Nfc) -> None:
+    assert nfc("segtrace", "fd00::1", option)[0] == 2
+
+
+def test_a_namespace_that_is_not_there(nfc: Nfc) -> None:
+    status, out, _ = nfc("segtrace", "fd00::1", "--netns", "not-there", "--json")
+    assert status == 1
+    assert json.loads(out)["ok"] is False
