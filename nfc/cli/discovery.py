@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from nfc.cli import options
-from nfc.cli.names import deployed
+from nfc.cli.names import deployed, tables
 
 
 @click.group()
@@ -15,15 +15,23 @@ def discovery() -> None:
 
 @discovery.command("agent")
 @click.argument("name", shell_complete=deployed)
+@click.option(
+    "--table",
+    metavar="TABLE",
+    shell_complete=tables,
+    help="Look up this routing table alone (that of a VRF, say), and no rule.",
+)
 @options.netns
-def agent(name: str, netns: str | None) -> None:
+def agent(name: str, table: str | None, netns: str | None) -> None:
     """Keep the table of the deployed function NAME (end_oamp) as the routes are, until stopped.
 
-    Of each prefix in the tables local and main it holds up to eight next hops; a link-local one
-    is replaced by a global address of that neighbour, if the neighbour table knows one. On SIGHUP
+    It holds what the rules and routing tables say of each destination: up to eight next hops, of
+    which a link-local one is replaced by a global address of that neighbour if the neighbour
+    table knows one. Rules that look at more than the destination are named as warnings. On SIGHUP
     it reads the table and the routes anew, which puts right what somebody else has written there.
     """
     from nfc.discovery.agent import Counts, run
+    from nfc.kernel.tables import table_id
     from nfc.notify import ready
     from nfc.service import stopping
 
@@ -31,5 +39,10 @@ def agent(name: str, netns: str | None) -> None:
         click.echo(f"the table of {name} has {counts.entries} entries", err=True)
         ready(f"keeping the table of {name} as the routes are")
 
+    def doubt(text: str) -> None:
+        click.echo(f"warning: {text}", err=True)
+
+    only = None if table is None else table_id(table)
     with stopping(reloads=True) as stop:
-        click.echo(str(run(name, netns, stop, right, stop.reload)), err=True)
+        counts = run(name, netns, stop, right, stop.reload, only=only, doubt=doubt)
+    click.echo(str(counts), err=True)

@@ -27,3 +27,10 @@ def deployed(context: click.Context, parameter: click.Parameter, begun: str) -> 
         for netns, name in Store(state_dir()).names()
         if netns == wanted and name.startswith(begun)
     ]
+
+
+def tables(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    """The names of routing tables that begin so."""
+    from nfc.kernel.tables import table_names
+
+    return sorted(name for name in table_names() if name.startswith(begun))

@@ -19,12 +19,12 @@ from typing import Final
 from nfc.deploy.places import generation, table_pin
 from nfc.deploy.select import select_one
 from nfc.deploy.state import Record, Store, open_store, state_dir
-from nfc.discovery.mirror import MOST_HOPS, Globals, Hops, Neighbour, Prefix, wanted
+from nfc.discovery.mirror import MOST_HOPS, Globals, Hops, changes, doubts, wanted
+from nfc.discovery.rib import Cache, Prefix, look, neighbours
 from nfc.errors import KernelError, NfcError, UsageError
 from nfc.kernel.maps import Map
 from nfc.kernel.netns import run_in
 from nfc.kernel.pins import open_pinned
-from nfc.kernel.routes import all_routes
 from nfc.manifest import Table
 from nfc.observe.tables import Entries
 
@@ -33,7 +33,9 @@ FIELDS: Final = ("hops", *(f"hop{n}" for n in range(MOST_HOPS)))
 SETTLE_S: Final = 0.02  # events that come together are looked at together
 LOOK_AGAIN_S: Final = 30.0  # without any event
 _CHECK_S: Final = 0.5  # how soon a signal, or another program, is seen
-_GROUPS: Final = 0x400 | 0x4 | 0x1  # RTMGRP_IPV6_ROUTE, _NEIGH, _LINK (linux/rtnetlink.h)
+# RTNLGRP_LINK, NEIGH, IPV6_ROUTE, IPV6_RULE, IPV6_NETCONF (which says whether routes over links
+# that are down count), NEXTHOP (linux/rtnetlink.h)
+_GROUPS: Final = sum(1 << number - 1 for number in (1, 3, 11, 19, 25, 32))
 
 
 @dataclass
@@ -56,38 +58,59 @@ class Counts:
 class Mirror:
     """The table of one deployed function; a context manager that closes the map."""
 
-    def __init__(self, record: Record) -> None:
-        """Open the table. Raises UsageError where the function has none such, KernelError."""
+    def __init__(self, record: Record, only: int | None = None) -> None:
+        """Open the table; `only` is the one routing table to look up, without any rule. Raises
+        UsageError where the function has none such, KernelError."""
         self.record = record
+        self.only = only
+        self.doubts: tuple[str, ...] = ()
+        self.look_again = LOOK_AGAIN_S
         self.table = _table(record)
         self._map = Map.of(open_pinned(generation(record) / table_pin(self.table)))
         self._entries = Entries(self._map, self.table)
         self.counts = Counts()
+        self._cache: Cache = {}
         self._has: dict[Prefix, tuple[int, ...]] = {
             (key[0], key[1].to_bytes(16, "big")): rows[0] for key, rows in self._entries.items()
         }
 
     def sync(self) -> Counts:
-        """Look at the kernel's routes, and write what is different. Raises KernelError."""
+        """Look at what the kernel routes by, and write what is different. Raises KernelError,
+        NfcError where the table is too small."""
         netns = self.record.namespace
         known = Globals(neighbours(netns))
-        found = wanted(all_routes("local", netns), all_routes("main", netns), known)
+        rib = look(netns, self._cache)
         self.counts.dumps += 1
-        self.write(found)
+        self.doubts = tuple(doubts(rib)) if self.only is None else ()
+        self.look_again = min(LOOK_AGAIN_S, (rib.expires or LOOK_AGAIN_S) + SETTLE_S)
+        self.write(wanted(rib, known, self.only))
         return self.counts
 
     def write(self, found: Mapping[Prefix, Hops]) -> None:
-        """Make the table so: first what is new or other, then what is gone."""
+        """Make the table so, in an order in which no destination has a third answer meanwhile;
+        where the old and the new have no room together, what is gone goes first. Raises NfcError
+        where the new has none, and then the table is as it was."""
+        room = self.table.entries
+        if len(found) > room:
+            raise NfcError(
+                f"the routes have {len(found)} prefixes, and the table of {self.record.name} has "
+                f"room for {room}",
+                hint="give 'routes' more entries in a copy of stdlib/oamp.nf, and deploy that",
+            )
         rows = {prefix: _row(hops) for prefix, hops in found.items()}
-        for prefix, row in rows.items():
-            if self._has.get(prefix) != row:
-                self._entries.put((prefix[0], int.from_bytes(prefix[1], "big")), row)
-                self._has[prefix] = row
+        order = list(changes(self._has, rows))
+        if len(rows.keys() | self._has.keys()) > room:
+            order.sort(key=lambda prefix: prefix in rows)
+        for prefix in order:
+            key = (prefix[0], int.from_bytes(prefix[1], "big"))
+            if prefix in rows:
+                self._entries.put(key, rows[prefix])
+                self._has[prefix] = rows[prefix]
                 self.counts.put += 1
-        for prefix in [prefix for prefix in self._has if prefix not in rows]:
-            self._entries.remove((prefix[0], int.from_bytes(prefix[1], "big")))
-            del self._has[prefix]
-            self.counts.removed += 1
+            else:
+                self._entries.remove(key)
+                del self._has[prefix]
+                self.counts.removed += 1
         self.counts.entries = len(self._has)
 
     def __enter__(self) -> Mirror:
@@ -105,24 +128,59 @@ def run(
     stop: Callable[[], bool],
     ready: Callable[[Counts], None],
     again: Callable[[], bool] = lambda: False,
+    *,
+    only: int | None = None,
+    doubt: Callable[[str], None] = lambda text: None,
 ) -> Counts:
     """Keep the table of the function, and of those that replace it, until `stop` says so; `ready`
     is called when it is right for the first time, and each time that `again` has said to read it
-    and the routes anew. Raises UsageError, NfcError."""
+    and the routes anew; `doubt` with each thing that the table cannot hold, once while that stays
+    so. `only`: as for Mirror. Raises UsageError, NfcError."""
     with open_store(shared=True) as store:
         record = select_one(store, name, netns)
+    told: set[str] = set()
+
+    def tell(mirror: Mirror) -> None:
+        for text in mirror.doubts:
+            if text not in told:
+                doubt(text)
+        told.clear()
+        told.update(mirror.doubts)
+
     with _bell(record.namespace) as bell:
         while True:
-            with Mirror(record) as mirror:
-                ready(mirror.sync())
-                current = _serve(mirror, bell, stop, again)
+            with Mirror(record, only) as mirror:
+                ready(_settled(mirror, stop))
+                tell(mirror)
+                current = _serve(mirror, bell, stop, again, tell)
                 if current is None:
                     return mirror.counts
                 record = current
 
 
+def _settled(mirror: Mirror, stop: Callable[[], bool]) -> Counts:
+    """The first look, again and again until the routes stand still for it."""
+    while not stop():
+        with _unless_they_change():
+            return mirror.sync()
+    return mirror.counts
+
+
+@contextmanager
+def _unless_they_change() -> Iterator[None]:
+    try:
+        yield
+    except KernelError as error:
+        if error.errno:  # else the routes did not stand still
+            raise
+
+
 def _serve(
-    mirror: Mirror, bell: socket.socket, stop: Callable[[], bool], again: Callable[[], bool]
+    mirror: Mirror,
+    bell: socket.socket,
+    stop: Callable[[], bool],
+    again: Callable[[], bool],
+    tell: Callable[[Mirror], None],
 ) -> Record | None:
     """Until told to stop (None), or to begin anew: another program is in force, or `again` says
     so (its record)."""
@@ -130,22 +188,21 @@ def _serve(
     poll.register(bell, select.POLLIN)
     looked = time.monotonic()
     while not stop():
-        rang = bool(poll.poll(_CHECK_S * 1000))
+        left = max(0.0, looked + mirror.look_again - time.monotonic())
+        rang = bool(poll.poll(min(_CHECK_S, left) * 1000))
         current = Store(state_dir()).read(mirror.record.netns, mirror.record.name)
         if current is None:
             raise NfcError(f"{mirror.record.name} is not deployed any more")
         if current.generation != mirror.record.generation or again():
             return current
-        if not rang and time.monotonic() - looked < LOOK_AGAIN_S:
+        if not rang and time.monotonic() - looked < mirror.look_again:
             continue
         time.sleep(SETTLE_S)
         _drain(bell)
-        try:
-            mirror.sync()
-        except KernelError as error:
-            if error.errno:  # else the routes did not stand still: look again
-                raise
         looked = time.monotonic()
+        with _unless_they_change():
+            mirror.sync()
+        tell(mirror)
     return None
 
 
@@ -175,25 +232,6 @@ def _drain(bell: socket.socket) -> None:
         except OSError as error:
             if error.errno != errno.ENOBUFS:  # some were lost: no matter
                 raise
-
-
-def neighbours(netns: str | None) -> list[Neighbour]:
-    """The IPv6 neighbour table. Raises KernelError."""
-
-    def look() -> list[Neighbour]:
-        from pyroute2 import IPRoute
-
-        with IPRoute() as route:
-            found = []
-            for one in route.get_neighbours(family=socket.AF_INET6):
-                address, lladdr = one.get("dst"), one.get("lladdr")
-                if address and lladdr:
-                    packed = socket.inet_pton(socket.AF_INET6, address)
-                    mac = bytes.fromhex(lladdr.replace(":", ""))
-                    found.append(Neighbour(one["ifindex"], packed, mac))
-            return found
-
-    return run_in(netns, look)
 
 
 def _table(record: Record) -> Table:

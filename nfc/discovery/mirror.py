@@ -1,37 +1,26 @@
-"""What the table of `stdlib/oamp.nf` has to hold, given the kernel's routes and neighbours.
+"""What the table of `stdlib/oamp.nf` has to hold, given what the kernel routes by.
 
-As the kernel looks up a destination with its usual rules: in the table `local`, then in `main`;
-the longest prefix counts, and of several routes to it the one with the lowest metric.
+The answer to a destination changes only at prefixes that a rule or a route names: whoever lies in
+the same of them, and in no longer one, matches the same rules and the same routes. So the table
+holds each of these prefixes, with what the kernel's look-up comes to there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from ipaddress import IPv6Address
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, TypeVar
 
-from nfc.kernel import rtattr
-from nfc.kernel.route import UNICAST, Route
+from nfc.discovery.rib import Entry, Neighbour, Prefix, Rib
+from nfc.discovery.rules import DROPS, GOTO, TO_TABLE, Rule
 
-LOCAL_KIND: Final = 2  # RTN_LOCAL
-_ANYCAST, _MULTICAST = 4, 5  # RTN_*: not where a packet to one host goes
 MOST_HOPS: Final = 8
 HERE: Final = bytes(16)  # the next hop of what is on the link, or of the router itself
 LINK_LOCAL: Final = bytes((0xFE, 0x80))
+_MOST_ENCAPS: Final = 8  # routes that encapsulate, one after the other
 
-
-@dataclass(frozen=True)
-class Neighbour:
-    """An entry of the neighbour table: which address is at which link-layer address."""
-
-    ifindex: int
-    address: bytes
-    lladdr: bytes
-
-
-Prefix = tuple[int, bytes]  # length in bits, 16 bytes
-Hops = tuple[bytes, ...]  # none: the route drops packets
+T = TypeVar("T")
+Hops = tuple[bytes, ...]  # none: packets are dropped
+_State = dict[int, tuple[int, Entry]]  # of each table the longest match: length, what it says
 
 
 class Globals:
@@ -59,37 +48,97 @@ class Globals:
         return self._globals.get((ifindex, lladdr), address) if lladdr else address
 
 
-def wanted(local: Iterable[Route], main: Iterable[Route], known: Globals) -> Mapping[Prefix, Hops]:
-    """The next hops of each prefix; one hop of zeros for what is on the link or here."""
-    found: dict[Prefix, Hops] = {}
-    for table in (local, main):
-        best: dict[Prefix, Route] = {}
-        for route in table:
-            if route.kind in (_ANYCAST, _MULTICAST):
-                continue
-            network = route.prefix
-            key = (network.prefixlen, network.network_address.packed)
-            if key not in best or route.metric < best[key].metric:
-                best[key] = route
-        for key, route in best.items():
-            found.setdefault(key, _hops(route, known))
-    return found
+def wanted(rib: Rib, known: Globals, table: int | None = None) -> Mapping[Prefix, Hops]:
+    """The next hops at each prefix; one hop of zeros for what is on the link or here. With `table`
+    that one alone is looked up, and no rule."""
+    rules = rib.rules if table is None else (Rule(0, TO_TABLE, table),)
+    found = {prefix: Entry() if entry is None else entry for prefix, entry in _entries(rib, rules)}
+    lengths = sorted({length for length, _ in found}, reverse=True)
+
+    def match(address: bytes) -> Entry:
+        value = int.from_bytes(address, "big")
+        for length in lengths:
+            network = (value >> (128 - length) << (128 - length)).to_bytes(16, "big")
+            if (length, network) in found:
+                return found[length, network]
+        return Entry()
+
+    def hops(entry: Entry, on_link: bytes = HERE, encaps: int = 0) -> Hops:
+        made: list[bytes] = []
+        for way in entry.ways:
+            if way.segment is None:
+                made.append(known.of(way.ifindex, way.gateway or on_link))
+            elif encaps < _MOST_ENCAPS:  # beyond, it leads round in a circle
+                made += hops(match(way.segment), way.segment, encaps + 1)
+        return tuple(made)
+
+    return {prefix: hops(entry) for prefix, entry in found.items()}
 
 
-def _hops(route: Route, known: Globals) -> Hops:
-    if route.kind == LOCAL_KIND:
-        return (HERE,)
-    if route.kind != UNICAST:
-        return ()
-    made = []
-    for hop in route.nexthops:
-        gateway = rtattr.find(hop.attributes, rtattr.GATEWAY)
-        if gateway is None or len(gateway) != len(HERE):
-            gateway = HERE
-        made.append(known.of(hop.ifindex, gateway))
-    return tuple(made)
+def _entries(rib: Rib, rules: Sequence[Rule]) -> Iterable[tuple[Prefix, Entry | None]]:
+    """What the look-up comes to at each prefix, the wider ones first."""
+    used = {rule.table for rule in rules}
+    prefixes: dict[Prefix, list[tuple[int, Entry]]] = {}
+    for table, entries in rib.tables.items():
+        if table in used:
+            for prefix, entry in entries.items():
+                prefixes.setdefault(prefix, []).append((table, entry))
+    for rule in rules:
+        prefixes.setdefault((rule.to[0], rule.to[1].to_bytes(16, "big")), [])
+    places = {rule.priority: number for number, rule in reversed(list(enumerate(rules)))}
+    above: list[tuple[int, int, _State]] = []  # the prefixes around this one
+    for prefix in sorted(prefixes, key=lambda one: (one[1], one[0])):
+        length, address = prefix[0], int.from_bytes(prefix[1], "big")
+        while above and (address ^ above[-1][1]) >> (128 - above[-1][0]):
+            above.pop()
+        state = above[-1][2] if above else {}
+        if prefixes[prefix]:
+            state = state | {table: (length, entry) for table, entry in prefixes[prefix]}
+        above.append((length, address, state))
+        yield prefix, _follow(rules, places, state, length, address)
 
 
-def shown(hops: Hops) -> str:
-    """For people."""
-    return " ".join("here" if hop == HERE else str(IPv6Address(hop)) for hop in hops) or "drop"
+def _follow(
+    rules: Sequence[Rule], places: Mapping[int, int], state: _State, length: int, address: int
+) -> Entry | None:
+    """As net/core/fib_rules.c, fib_rules_lookup; None where no rule leads to a route."""
+    at = 0
+    while at < len(rules):
+        rule = rules[at]
+        at += 1
+        if not rule.matches(length, address):
+            continue
+        if rule.action == GOTO:
+            at = max(at, places.get(rule.target, at))  # where none is there, it does nothing
+        elif rule.action in DROPS:
+            return Entry()
+        elif rule.action == TO_TABLE and rule.table in state:
+            bits, entry = state[rule.table]
+            # A route that drops is an error, and errors are not suppressed.
+            if not entry.throw and (bits > rule.suppress or not entry.ways):
+                return entry
+    return None
+
+
+def changes(has: Mapping[Prefix, T], wants: Mapping[Prefix, T]) -> Iterable[Prefix]:
+    """In which order to put what is new or other, and then remove what is gone, so that the answer
+    to each destination goes from the old one to the new one and is never a third: the longest
+    first, and of what goes the shortest."""
+    yield from sorted((p for p in wants if has.get(p) != wants[p]), reverse=True)
+    yield from sorted(p for p in has if p not in wants)
+
+
+def doubts(rib: Rib) -> list[str]:
+    """What another packet to the same destination might be routed by, which a table of
+    destinations cannot hold."""
+    told = [
+        f"{rule}: packets of a VRF have a table of their own (--table)"
+        if rule.needs == ("l3mdev",)
+        else f"{rule} looks at more than the destination: "
+        f"followed as for a forwarded packet without it"
+        for rule in rib.rules
+        if rule.needs
+    ]
+    if rib.from_sources:
+        told.append(f"{rib.from_sources} routes for certain sources only are left out")
+    return told

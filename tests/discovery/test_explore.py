@@ -145,13 +145,13 @@ LADDER: Network = {1: [2, 3], 2: [4, 5], 3: [5, 6], 4: [7], 5: [7], 6: [7], 7: [
 
 
 def test_no_more_is_missed_than_stated() -> None:
-    """Of 60 traces each of the lab's eight routers; less confidence takes fewer probes."""
+    """Of 40 traces each of the lab's eight routers; less confidence takes fewer probes."""
     efforts = []
     for confidence in (70, 97):
-        fakes = [Fake(LADDER, seed) for seed in range(60)]
+        fakes = [Fake(LADDER, seed) for seed in range(40)]
         missed = sum(len(traced(fake, confidence=confidence).paths()) < 4 for fake in fakes)
-        assert missed <= 0.6 * (100 - confidence)
-        efforts.append(sum(fake.sent for fake in fakes) / 60)
+        assert missed <= 0.4 * (100 - confidence)
+        efforts.append(sum(fake.sent for fake in fakes) / 40)
     assert efforts[0] < efforts[1] < 250
 
 
@@ -228,9 +228,9 @@ def test_a_network_without_end_ends() -> None:
             self._coming.append((self.now, probe, liar))
 
     fake = Liar({1: [0]})
-    graph = traced(fake)
+    graph = traced(fake, most_flows=100)
     assert len(graph.nodes) < 2 * MOST_NODES
-    assert fake.sent < 256 * 33
+    assert fake.sent < 100 * 33
     assert len(graph.lines()) < 3000
 
 

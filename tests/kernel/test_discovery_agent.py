@@ -20,11 +20,10 @@ import pytest
 from nfc.deploy.deployments import Request, deploy, undeploy
 from nfc.deploy.select import select_one
 from nfc.deploy.state import open_store
-from nfc.discovery.agent import Mirror, neighbours
+from nfc.discovery.agent import Mirror
 from nfc.discovery.ask import DROPS as NONE
 from nfc.discovery.ask import SILENT, Told, ask
-from nfc.discovery.mirror import Globals, wanted
-from nfc.kernel.routes import all_routes
+from nfc.errors import NfcError
 from nfc.lab import Chain, chain
 from nfc.resources import data_dir
 
@@ -124,6 +123,103 @@ def test_it_answers_what_the_routes_are(net: Chain, r1: str) -> None:
     assert asked(net, "fd00:70:3::1") == hops(HOPS[0])
 
 
+def until(net: Chain, target: str, wanted: Told) -> None:
+    """Wait until that is the answer."""
+    deadline = time.monotonic() + 5
+    while (told := asked(net, target)) != wanted:
+        assert time.monotonic() < deadline, told
+        time.sleep(0.05)
+
+
+def test_rules_objects_and_links_are_seen_to_change(
+    net: Chain, r1: str, agent: subprocess.Popen[str]
+) -> None:
+    """Each change alone, so that nothing else rings the bell."""
+    net.lab.sysctl("r1", "net.ipv4.nexthop_compat_mode", 0)
+    ip(
+        r1,
+        f"route add fd00:72::/32 via {HOPS[0]} dev eth1",
+        f"route add fd00:72::/32 via {HOPS[1]} dev eth1 table 77",
+        "rule add pref 50 to fd00:72:1::/48 lookup 77",
+        f"nexthop add id 5 via {HOPS[1]} dev eth1",
+        "route add fd00:73::/32 nhid 5",
+        f"route add fd00:74::/32 via {HOPS[0]} dev eth1 expires 3",
+        f"route add fd00:f::/64 via {HOPS[2]} dev eth1",
+        "route add fd00:75::/32 encap seg6 mode encap segs fd00:f::1,fd00:f:9::1 dev eth1",
+    )
+    begin = time.monotonic()
+    until(net, "fd00:72:1::1", hops(HOPS[1]))
+    assert asked(net, "fd00:72:2::1") == hops(HOPS[0])
+    assert asked(net, "fd00:73::1") == hops(HOPS[1])
+    assert asked(net, "fd00:74::1") == hops(HOPS[0])
+    assert asked(net, "fd00:75::1") == hops(HOPS[2])  # where the first segment is
+    ip(r1, "rule del pref 50")
+    until(net, "fd00:72:1::1", hops(HOPS[0]))
+    ip(r1, f"nexthop replace id 5 via {HOPS[2]} dev eth1")
+    until(net, "fd00:73::1", hops(HOPS[2]))
+    try:
+        ip(net.lab.name("h2"), "link set eth0 down")
+        until(net, "fd00:72:1::1", hops(HOPS[0]))
+        net.lab.sysctl("r1", "net.ipv6.conf.eth1.ignore_routes_with_linkdown", 1)
+        until(net, "fd00:72:1::1", NONE)
+    finally:
+        ip(net.lab.name("h2"), "link set eth0 up")
+        net.lab.sysctl("r1", "net.ipv6.conf.eth1.ignore_routes_with_linkdown", 0)
+        net.lab.sysctl("r1", "net.ipv4.nexthop_compat_mode", 1)
+    until(net, "fd00:72:1::1", hops(HOPS[0]))
+    time.sleep(max(0.0, begin + 3.3 - time.monotonic()))
+    assert asked(net, "fd00:74::1") == NONE  # the kernel removes it up to 30 seconds later
+    ip(r1, "rule add pref 60 from fd00:5::/64 lookup 77")
+    assert agent.stderr is not None
+    assert agent.stderr.readline().startswith("warning: rule 60 (from) looks at more than")
+    ip(r1, "rule del pref 60", "route del fd00:72::/32")
+
+
+def test_more_next_hops_than_fit(net: Chain, r1: str) -> None:
+    many = [IPv6Address(f"fd00:2::{n:x}") for n in range(0xB0, 0xBB)]
+    ip(r1, "route add fd00:76::/32 " + " ".join(f"nexthop via {hop} dev eth1" for hop in many))
+    deadline = time.monotonic() + 5
+    while (told := asked(net, "fd00:76::1")).count != len(many):
+        assert time.monotonic() < deadline, told
+    assert len(told.hops) == 8
+    assert set(told.hops) < set(many)
+    assert not told.whole
+    ip(r1, "route del fd00:76::/32")
+
+
+def test_one_table_and_a_small_one(
+    net: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `--table` has it; and what happens where the routes do not fit."""
+    monkeypatch.setenv("NFC_STATE_DIR", str(tmp_path / "state"))
+    text = (data_dir("stdlib") / "oamp.nf").read_text()
+    (tmp_path / "small.nf").write_text(text.replace("prefix[65536]", "prefix[3]"))
+    name = net.lab.name("r1")
+    ip(name, f"route add fd00:77::/32 via {HOPS[0]} dev eth1 table 78")
+    deploy(Request(tmp_path / "small.nf", str(SID), "eth0", netns=name))
+    try:
+        with open_store(shared=True) as store:
+            record = select_one(store, "end_oamp", name)
+        with Mirror(record, 78) as mirror:
+            assert mirror.sync().entries == 2
+            assert asked(net, "fd00:77::1") == hops(HOPS[0])
+            assert asked(net, "fd00:2::5") == NONE  # of another table
+            # The other two have room only after these have gone.
+            key = [(128, bytes(16)), (127, bytes(16)), (1, bytes(16))]
+            mirror.write(dict.fromkeys(key, ()))
+            mirror.sync()
+            assert asked(net, "fd00:77::1") == hops(HOPS[0])
+        with Mirror(record) as mirror:
+            with pytest.raises(
+                NfcError, match="prefixes, and the table of end_oamp has room for 3"
+            ):
+                mirror.sync()
+            assert asked(net, "fd00:77::1") == hops(HOPS[0])
+    finally:
+        undeploy([], None, all_=True)
+        ip(name, "route flush table 78")
+
+
 CHURN_S = float(os.environ.get("NFC_CHURN_S", "2"))  # 60 for what the page says
 A_SECOND, PREFIXES = 1000, 200
 
@@ -189,8 +285,7 @@ def test_it_stays_right_while_routes_change(net: Chain, r1: str) -> None:
     with open_store(shared=True) as store:
         record = select_one(store, "end_oamp", r1)
     with Mirror(record) as mirror:
-        known = Globals(neighbours(r1))
-        mirror.write(wanted(all_routes("local", r1), all_routes("main", r1), known))
+        mirror.sync()
         assert (mirror.counts.put, mirror.counts.removed) == (0, 0)
         assert mirror.counts.entries >= PREFIXES
 

@@ -47,8 +47,8 @@ def test_no_more_is_missed_than_stated_by_many_traces(
     monkeypatch.setenv("NFC_STATE_DIR", str(tmp_path / "state"))
     nfc, name = [sys.executable, "-m", "nfc"], "discovery-rounds"
     trace = [*nfc, "segtrace", "fd00:12::2", "--routers", str(TOPOLOGY.parent / file), "--json"]
-    subprocess.run([*nfc, "lab", "up", str(TOPOLOGY), "--as", name], check=True, timeout=90)
     try:
+        subprocess.run([*nfc, "lab", "up", str(TOPOLOGY), "--as", name], check=True, timeout=300)
         missed = 0
         for _ in range(ROUNDS):
             done = subprocess.run(
