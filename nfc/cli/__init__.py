@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import signal
 import sys
@@ -74,6 +75,9 @@ def main() -> None:
     it was interrupted.
     """
     never_lost()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files, terminals that know few letters
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = cli.main(prog_name="nfc", standalone_mode=False)
     except NfcError as error:
@@ -82,12 +86,15 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:  # EPIPE is click's
-            raise
-        # Else Python writes what is buffered once more as it ends, and complains.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        output.error(NfcError(f"cannot write: {error.strerror}"))
+    except OSError as error:  # EPIPE is click's
+        what = "cannot write" if error.errno == errno.ENOSPC else error.filename or "failed"
+        if error.errno == errno.ENOSPC:
+            # Else Python writes what is buffered once more as it ends, and complains.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.error(NfcError(f"{what}: {error.strerror or error}"))
+        sys.exit(1)
+    except MemoryError:
+        output.error(NfcError("there is not enough memory for this"))
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):  # click makes one of the other
         sys.exit(128 + signal.SIGINT)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nfc.cli import options, output
+from nfc.cli import files, options, output
 from nfc.errors import NfcError, UsageError
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def build(file: Path, out: Path | None, kernel: str, function: str | None, emit:
     groups = [(compilation.function(function),)] if function else compilation.objects()
     if not groups and emit not in ("tree", "typed"):
         raise UsageError(f"{file} declares no function", hint="there is nothing to compile")
+    if out is not None:
+        files.not_over(out, file)
     if emit != "obj":
         _write_text(_text(compilation, groups, emit), out)
         return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nfc.cli import captures, options, output
+from nfc.cli import captures, files, options, output
 from nfc.errors import NfcError, UsageError
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def explain(
     with output.errors_as_json(as_json):
         if (params or tables) and capture is None:
             raise UsageError("--param and --table are for the packets of a capture: --pcap")
+        files.not_over(svg, file, capture, *tables)
         compilation = compile_file(file, kernel)
         if not as_json:
             output.warnings(compilation.warnings)

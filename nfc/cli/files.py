@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,14 @@ def read(file: Path) -> bytes:
     if len(data) > MAX_FILE_BYTES:
         raise UsageError(f"{file} is larger than {MAX_FILE_BYTES} bytes")
     return data
+
+
+def not_over(out: Path | None, *read: Path | None) -> None:
+    """Raises UsageError if `out`, which is to be written, is one of the files that are read."""
+    for one in read:
+        with contextlib.suppress(OSError, ValueError):
+            if out is not None and one is not None and os.path.samefile(out, one):
+                raise UsageError(f"{out} is read from; write to another file")
 
 
 def read_text(file: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from nfc.cli import options, output
+from nfc.cli import files, options, output
 
 
 def _labs(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
@@ -158,9 +158,10 @@ def picture(file: Path, out: Path | None) -> None:
     from nfc.lab.picture import svg
 
     out = out or file.with_suffix(".svg")
+    files.not_over(out, file)
     drawn = svg(_read(file, None))
     try:
-        out.write_text(drawn)
+        out.write_text(drawn, encoding="utf-8")
     except OSError as error:
         raise NfcError(f"cannot write {out}: {error.strerror}") from None
     click.echo(str(out))

@@ -131,6 +131,7 @@ def run(
     from nfc.run.tally import Tally
 
     with output.errors_as_json(as_json, lines=True):
+        files.not_over(out, file, capture, fib, *tables)
         subject = load(file, function, hook, kernel)
         if not as_json:
             output.warnings(subject.warnings)

@@ -123,7 +123,7 @@ def segtrace(
             from nfc.discovery.picture import svg
 
             try:
-                out.write_text(svg(graph))
+                out.write_text(svg(graph), encoding="utf-8")
             except OSError as error:
                 raise NfcError(f"cannot write {out}: {error.strerror}") from None
     show(graph)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from nfc.cli import options, output
-from nfc.errors import NfcError
+from nfc.cli.files import not_over
+from nfc.errors import NfcError, UsageError
 
 if TYPE_CHECKING:
     from nfc.nft.cover import Cover, Function
@@ -66,14 +67,29 @@ def test(
 
     Exit status: 0 all passed, 1 a test failed or a file has an error, 2 wrong usage.
     """
+    with output.errors_as_json(as_json):
+        _test(paths, kernel, pattern, listing, junit, cover, cover_html, as_json)
+
+
+def _test(
+    paths: tuple[Path, ...],
+    kernel: bool,
+    pattern: str,
+    listing: bool,
+    junit: Path | None,
+    cover: bool,
+    cover_html: Path | None,
+    as_json: bool,
+) -> None:
     from nfc.nft import report
     from nfc.nft.run import find, machine_for
 
-    with output.errors_as_json(as_json):
-        files = find(paths or (Path(),))
+    files = find(paths or (Path(),))
     if listing:
         _list(files, pattern, as_json)
         return
+    for out in (junit, cover_html):
+        not_over(out, *files, *(file.with_suffix(".nf") for file in files))
     begin = time.monotonic()
     covering = cover or cover_html is not None
     machine = machine_for(kernel, trace=covering)
@@ -81,17 +97,12 @@ def test(
     try:
         for file in files:
             runner.file(file)
-    except NfcError as problem:
-        if not as_json:
-            raise
-        output.show_json(output.error_json(problem))
-        raise SystemExit(problem.exit_status) from None
     finally:
         machine.close()
     results, broken = runner.results, runner.broken
     if not results and not broken:
         said = f"no test holds '{pattern}' in its name" if pattern else "these files hold no test"
-        raise click.UsageError(said)
+        raise UsageError(said)
     if cover_html is not None:
         _write_html(cover_html, runner.coverage_page())
     if junit is not None:
@@ -201,11 +212,10 @@ def _list(files: list[Path], pattern: str, as_json: bool) -> None:
     from nfc.nft.subject import load
 
     found = []
-    with output.errors_as_json(as_json):
-        for file in files:
-            subject = load(file)
-            for one, compiled in chosen(subject, pattern):
-                found.append((str(file), one.span.line, compiled.function.name, one.name))
+    for file in files:
+        subject = load(file)
+        for one, compiled in chosen(subject, pattern):
+            found.append((str(file), one.span.line, compiled.function.name, one.name))
     if as_json:
         keys = ("file", "line", "function", "test")
         output.show_json({"ok": True, "tests": [dict(zip(keys, f, strict=True)) for f in found]})

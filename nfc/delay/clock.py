@@ -10,6 +10,7 @@ disciplines drift apart by some 20 to 50 us a second (ppm).
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import deque
 from dataclasses import dataclass
@@ -66,7 +67,8 @@ class Estimate:
             raise NfcError(f"cannot read {file}: {error.strerror}") from None
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             raise NfcError(f"{file} holds no clock offset") from None
-        if made.bound < 0 or made.drift_ppm < 0:
+        times = made.when, made.drift_ppm
+        if made.bound < 0 or made.drift_ppm < 0 or not all(map(math.isfinite, times)):
             raise NfcError(f"{file} holds no clock offset")
         return made
 

@@ -63,7 +63,7 @@ def load(file: File) -> tuple[Kept, ...]:
         return tuple(_kept(one) for one in found["paths"])
     except OSError as error:
         raise NfcError(f"cannot read {file}: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         raise NfcError(
             f"{file} is not what 'nfc delay collect' keeps",
             hint="move it away to begin anew",

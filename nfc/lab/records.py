@@ -78,6 +78,8 @@ def read(name: str) -> Record | None:
         record: Record = build(Record, json.loads(data))
         if record.phase not in PHASES or record.name != name:
             raise ValueError("not of this lab")
+        if any(len(one) != 2 for one in record.functions):
+            raise ValueError("functions")
     except (ValueError, RecursionError, NfcError) as error:
         raise NfcError(
             f"{path} is not the record of a lab: {str(error)[:200]}",

@@ -236,6 +236,7 @@ def _tlv(item: tree.Tlv, scope: Scope) -> None:
 
 def _event(item: tree.Event, scope: Scope) -> None:
     fields: list[typed.Member] = []
+    names: set[str] = set()
     offset = 8  # the event's index comes first
     packet_bytes = 0
     for part in item.fields:
@@ -255,9 +256,10 @@ def _event(item: tree.Event, scope: Scope) -> None:
         type_ = scope.type_of(part.type)
         if type_ is None:
             return
-        if any(f.name == part.name.text for f in fields):
+        if part.name.text in names:
             scope.diagnostics.error(part.name.span, f"'{part.name.text}' is in this event twice")
             return
+        names.add(part.name.text)
         size, unit = types.memory_size(type_), types.alignment(type_)
         offset = -(-offset // unit) * unit
         fields.append(typed.Member(part.name.text, type_, offset, size))

@@ -123,14 +123,16 @@ def layout(
     """Members one behind the other, and the size of the whole, a multiple of 8 bytes; None after
     an error."""
     found: list[typed.Member] = []
+    names: set[str] = set()
     offset = 0
     for part in members:
         type_ = scope.type_of(part.type)
         if type_ is None:
             return None
-        if any(member.name == part.name.text for member in found):
+        if part.name.text in names:
             scope.diagnostics.error(part.name.span, f"'{part.name.text}' is in this table twice")
             return None
+        names.add(part.name.text)
         unit = types.alignment(type_)
         offset = -(-offset // unit) * unit
         found.append(typed.Member(part.name.text, type_, offset, types.memory_size(type_)))

@@ -15,6 +15,7 @@ from nfc.errors import NfcError
 from nfc.syntax.source import Span
 
 MAX_SHOWN = 20  # after so many errors the first ones matter, not the rest
+MAX_LINE = 200  # characters of a line that are shown
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,10 @@ class Diagnostic:
             else ("", "", "", "")
         )
         line, column = self.span.line, self.span.column
-        text = self.span.source.line(line)
-        width = max(1, min(self.span.end - self.span.start, len(text) - column + 1))
+        text, at = _clipped(self.span.source.line(line), column)
+        width = max(1, min(self.span.end - self.span.start, len(text) - at + 1))
         # Tabs stay tabs in the indent, so that the caret stands under its character.
-        indent = "".join("\t" if c == "\t" else " " for c in text[: column - 1])
+        indent = "".join("\t" if c == "\t" else " " for c in text[: at - 1])
         gutter = f"{line:>5} | "
         out = [
             f"{bold}{self.span.source.name}:{line}:{column}: "
@@ -69,6 +70,15 @@ class Diagnostic:
         return "\n".join(out)
 
 
+def _clipped(text: str, column: int) -> tuple[str, int]:
+    """A line as it is shown, and the column there: what is far from the column is left out."""
+    first = max(0, column - 1 - MAX_LINE // 3)
+    if len(text) <= MAX_LINE:
+        return text, column
+    head, tail = "… " * (first > 0), " …" * (first + MAX_LINE < len(text))
+    return head + text[first : first + MAX_LINE] + tail, column - first + len(head)
+
+
 def _printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
@@ -78,6 +88,7 @@ class Diagnostics:
     """Collects what a stage finds. The same message at the same place is kept once."""
 
     items: list[Diagnostic] = field(default_factory=list)
+    _known: set[tuple[object, ...]] = field(default_factory=set, init=False, repr=False)
 
     def error(self, span: Span, message: str, hint: str | None = None) -> None:
         """Note an error."""
@@ -88,7 +99,10 @@ class Diagnostics:
         self._add(Diagnostic("warning", span, message, hint))
 
     def _add(self, diagnostic: Diagnostic) -> None:
-        if diagnostic not in self.items:
+        span = diagnostic.span
+        key = (span.source.name, span.start, span.end, diagnostic.message, diagnostic.hint)
+        if key not in self._known:
+            self._known.add(key)
             self.items.append(diagnostic)
 
     @property

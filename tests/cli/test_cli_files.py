@@ -1,0 +1,92 @@
+"""Files that commands read and write: none is written over that is read, and whatever cannot be
+read or shown ends in words."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nfc.cli import main
+from nfc.resources import data_dir
+from nfc.syntax.diagnostics import Diagnostics, SourceErrors
+from nfc.syntax.source import Source, Span
+
+Nfc = Callable[..., tuple[int, str, str]]
+
+STDLIB = data_dir("stdlib")
+
+
+@pytest.fixture
+def tag(tmp_path: Path) -> Path:
+    for name in ("tag.nf", "tag.nft"):
+        shutil.copy(STDLIB / name, tmp_path)
+    return tmp_path / "tag.nf"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["build", "FILE", "-o", "FILE"],
+        ["build", "FILE", "-o", "LINK", "--emit", "plan"],
+        ["explain", "FILE", "--svg", "LINK"],
+        ["run", "FILE", "--pcap", "OTHER", "--out", "OTHER"],
+        ["run", "FILE", "--pcap", "OTHER", "--out", "FILE", "--json"],
+        ["test", "FILE", "--junit", "LINK", "--json"],
+    ],
+)
+def test_what_is_read_is_not_written_over(nfc: Nfc, tag: Path, command: list[str]) -> None:
+    names = {"FILE": tag, "LINK": tag.with_name("link"), "OTHER": tag.with_suffix(".nft")}
+    names["LINK"].symlink_to(tag)
+    before = tag.read_bytes(), names["OTHER"].read_bytes()
+    code, out, err = nfc(*(names.get(word, word) for word in command))
+    assert code == 2
+    said = json.loads(out)["error"] if "--json" in command else err
+    assert "is read from; write to another file" in said
+    assert (tag.read_bytes(), names["OTHER"].read_bytes()) == before
+
+
+def test_a_file_that_breaks_off_while_it_is_read(nfc: Nfc, tag: Path) -> None:
+    if not Path("/proc/self/mem").exists():
+        pytest.skip("no /proc/self/mem")
+    code, out, err = nfc("check", tag, "--no-load", "--log", "/proc/self/mem")
+    assert (code, out) == (1, "")
+    assert "Input/output error" in err
+    assert "Traceback" not in err
+
+
+def test_errors_of_tests_are_json_too(nfc: Nfc, tag: Path) -> None:
+    code, out, err = nfc("test", tag, "-k", "nothing", "--json")
+    assert (code, err) == (2, "")
+    assert "no test holds 'nothing'" in json.loads(out)["error"]
+    code, out, err = nfc("test", tag, "--junit", tag.parent / "none" / "x.xml", "--json")
+    assert code == 1
+    assert "cannot write" in json.loads(out)["error"]
+
+
+def test_a_terminal_that_knows_few_letters(tag: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), "latin-1")
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "argv", ["nfc", "explain", str(tag)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out.flush()
+    assert ended.value.code == 0
+    assert b"\\u2192 forwards it" in out.buffer.getvalue()
+
+
+def test_of_a_line_without_end_a_part_is_shown() -> None:
+    text = "x" * 5000 + "!" + "y" * 5000
+    diagnostics = Diagnostics()
+    diagnostics.error(Span(Source("a.nf", text), 5000, 5001), "wrong")
+    with pytest.raises(SourceErrors) as error:
+        diagnostics.check()
+    place, line, caret, *_ = error.value.render().splitlines()
+    assert place == "a.nf:1:5001: error: wrong"
+    assert len(line) < 230
+    assert line.index("!") == caret.index("^")
