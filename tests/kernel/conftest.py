@@ -9,13 +9,19 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from nfc.deploy.deployments import undeploy
 from nfc.kernel import pins
 from nfc.kernel.netns import run_in
+from nfc.lab import Chain, chain
+
+if TYPE_CHECKING:
+    from kernel.deployed import Router
 
 _numbers = itertools.count()
 
@@ -149,3 +155,46 @@ def open_fds() -> dict[int, str]:
         except FileNotFoundError:
             continue
     return found
+
+
+# ---- functions that are deployed -------------------------------------------------------------
+
+
+@pytest.fixture
+def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is deployed is written down in a folder of the test's own."""
+    monkeypatch.setenv("NFC_STATE_DIR", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def undeployed(records: None) -> Iterator[None]:
+    """Whatever the test deploys is gone after it."""
+    yield
+    undeploy([], None, all_=True)
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[Chain]:
+    """A router with a host on each side."""
+    with chain("h1", "r1", "h2") as built:
+        yield built
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
+    """The same, with what a deployment can leave on it."""
+    from kernel.deployed import router  # which uses this file
+
+    with router(tmp_path_factory.mktemp("programs")) as built:
+        yield built
+
+
+@pytest.fixture
+def place(network: Router, records: None, tmp_path: Path) -> Iterator[Router]:
+    """That network for one test, whose routes are what they were after it."""
+    from kernel.deployed import fresh
+
+    before = network.ip("-d route show table all")
+    yield replace(network, folder=tmp_path)
+    fresh(network)
+    assert network.ip("-d route show table all") == before

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +16,8 @@ from kernel.deployed import (
     PAYLOAD,
     SID,
     Router,
-    fresh,
     number,
     query,
-    router,
     tagging,
 )
 from nfc.deploy.deployments import deploy, undeploy
@@ -47,21 +44,6 @@ endpoint f {
     otherwise forward
 }
 """
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
-    with router(tmp_path_factory.mktemp("programs")) as built:
-        yield built
-
-
-@pytest.fixture
-def place(network: Router, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Router]:
-    monkeypatch.setenv("NFC_STATE_DIR", str(tmp_path / "state"))
-    before = network.ip("-d route show table all")
-    yield replace(network, folder=tmp_path)
-    fresh(network)
-    assert network.ip("-d route show table all") == before
 
 
 # ---- deploy -----------------------------------------------------------------------------------

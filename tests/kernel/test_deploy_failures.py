@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from kernel.deployed import H2, SID, Router, fresh, number, router, tagging
+from kernel.deployed import H2, SID, Router, fresh, number, tagging
 from nfc.deploy import deployments, settings, state
 from nfc.deploy.deployments import deploy, undeploy
 from nfc.deploy.settings import set_params
@@ -31,12 +31,6 @@ pytestmark = pytest.mark.kernel
 
 OLD, NEW = 1, 2
 PARAM = "param limit: u16 = 5\nendpoint f { when srh.tag == limit { drop } otherwise forward }\n"
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
-    with router(tmp_path_factory.mktemp("programs")) as built:
-        yield built
 
 
 @pytest.fixture

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from kernel.deployed import SID, Router, fresh, query, router
+from kernel.deployed import SID, Router, query
 from nfc.cli import cli
 from nfc.deploy.deployments import Request, deploy, undeploy
 
@@ -50,20 +49,10 @@ endpoint g {
 OTHER_SID = "fd00:a::e"
 
 
-@pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
-    with router(tmp_path_factory.mktemp("programs")) as built:
-        yield built
-
-
-@pytest.fixture
-def place(network: Router, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Router]:
-    monkeypatch.setenv("NFC_STATE_DIR", str(tmp_path / "state"))
-    before = network.ip("-d route show table all")
-    yield replace(network, folder=tmp_path)
-    undeploy([], network.netns, all_=True)
-    fresh(network)
-    assert network.ip("-d route show table all") == before
+@pytest.fixture(autouse=True)
+def undeployed(place: Router) -> Iterator[None]:
+    yield
+    undeploy([], place.netns, all_=True)
 
 
 def put_on(place: Router, function: str, prefix: str, program: str = TWO) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nfc.deploy.deployments import Request, deploy, undeploy
+from nfc.deploy.deployments import Request, deploy
 from nfc.deploy.places import events_map
 from nfc.deploy.state import open_store
 from nfc.deploy.status import Status, read_status
@@ -22,7 +22,7 @@ from nfc.observe.events import read_events
 from nfc.packet import Packet, decode, diff, ip, packet, srh, tlv, udp
 from nfc.packet.tlvs import AnyTLV
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("undeployed")]
 
 H1, H2 = "fd00:1::1", "fd00:2::2"
 SID = "fd00:a::d"
@@ -36,13 +36,6 @@ def net() -> Iterator[Chain]:
         for node, device in (("h1", "eth0"), ("r1", "eth0"), ("r1", "eth1"), ("h2", "eth0")):
             built.lab.execute(node, ["ip", "link", "set", device, "mtu", "4000"])
         yield built
-
-
-@pytest.fixture(autouse=True)
-def clean(net: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("NFC_STATE_DIR", str(tmp_path / "state"))
-    yield
-    undeploy([], None, all_=True)
 
 
 def put(net: Chain, folder: Path, program: str, **settings: str) -> None:

@@ -11,11 +11,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
-from pathlib import Path
 
 import pytest
 
-from nfc.deploy.deployments import Request, deploy, undeploy
+from nfc.deploy.deployments import Request, deploy
 from nfc.deploy.places import events_map
 from nfc.deploy.state import open_store
 from nfc.deploy.tables import entries
@@ -30,7 +29,7 @@ from nfc.syntax.diagnostics import Diagnostics
 from nfc.syntax.parser import parse
 from nfc.syntax.source import Source
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("undeployed")]
 
 STDLIB = data_dir("stdlib")
 H1, H2 = "fd00:1::1", "fd00:2::2"
@@ -46,13 +45,6 @@ def net() -> Iterator[Chain]:
         # A second way to h2's network, for what End.X and End.T choose.
         built.lab.route("r1", "fd00:2::/64", via=H2, table=100)
         yield built
-
-
-@pytest.fixture(autouse=True)
-def clean(net: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("NFC_STATE_DIR", str(tmp_path / "state"))
-    yield
-    undeploy([], None, all_=True)
 
 
 def put(net: Chain, function: str, file: str | None = None, **settings: str) -> None:

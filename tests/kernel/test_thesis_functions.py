@@ -22,7 +22,7 @@ from nfc.lab import Chain, chain
 from nfc.packet import Packet, diff, ip, packet, srh, tlv, udp
 from nfc.packet.tlvs import AnyTLV
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("undeployed")]
 
 THESIS = Path(__file__).parents[1] / "thesis"
 H1, H2 = "fd00:1::1", "fd00:2::2"
@@ -42,13 +42,6 @@ def net() -> Iterator[Chain]:
         built.lab.address("h2", "eth0", "fd00::20/128")
         built.lab.execute("r1", ["ip", "sr", "tunsrc", "set", "fd00::41"])
         yield built
-
-
-@pytest.fixture(autouse=True)
-def clean(net: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("NFC_STATE_DIR", str(tmp_path / "state"))
-    yield
-    undeploy([], None, all_=True)
 
 
 def put(net: Chain, file: str, function: str, sid: str, dev: str = "eth0") -> None:

@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from nfc.deploy.deployments import Request, deploy, undeploy
-from nfc.lab import Chain, chain
+from nfc.deploy.deployments import Request, deploy
+from nfc.lab import Chain
 from nfc.packet import Packet, ip, packet, srh, udp
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("undeployed")]
 
 H1, H2 = "fd00:1::1", "fd00:2::2"
 FAR = "fd20::1"
 ETH_P_IPV6 = 0x86DD
-
-
-@pytest.fixture(scope="module")
-def net() -> Iterator[Chain]:
-    with chain("h1", "r1", "h2") as built:
-        yield built
-
-
-@pytest.fixture(autouse=True)
-def clean(net: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("NFC_STATE_DIR", str(tmp_path / "state"))
-    yield
-    undeploy([], None, all_=True)
 
 
 def put(net: Chain, folder: Path, program: str, **settings: str) -> None:
