@@ -306,7 +306,7 @@ def _route(module: ir.Module) -> None:
     s.set("link", link)
     with k.if_(link != 0):
         k.give(0)
-    nowhere = (table != 0) & (found == NOT_FOUND)
+    nowhere = (table != 0) & (table != MAIN) & (table != LOCAL) & (found == NOT_FOUND)
     error = k.select(nowhere, negative(errno.EINVAL), negative(errno.ENETUNREACH))
     s.set("route_error", error)
     k.give(error)

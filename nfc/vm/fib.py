@@ -123,7 +123,7 @@ class Fib:
             return "", -errno.ENETUNREACH
         address = int.from_bytes(destination, "big")
         if table:
-            if table not in self._by_table and not self.rest:
+            if table not in (MAIN, LOCAL, *self._by_table) and not self.rest:
                 return "", -errno.EINVAL  # there is no such table
             link = self._in(table, address) or self.rest
             return (link, 0) if link else ("", -errno.ENETUNREACH)
@@ -146,7 +146,8 @@ class Fib:
 
     def link_of(self, index: int) -> str:
         """The link with an interface number; `if7` where the table does not say."""
-        return next((n for n, i in self.links.items() if i == index), f"if{index}")
+        names = {number: name for name, number in self.links.items()}
+        return names.get(index, "lo" if index == 1 else f"if{index}")
 
 
 class _Reader:

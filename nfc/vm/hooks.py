@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from nfc.vm.context import MARK
 from nfc.vm.helpers.seg6 import has_valid_srh, hmac_tlv, look_up, valid_srh
-from nfc.vm.helpers.writing import INGRESS_FAULT
+from nfc.vm.helpers.writing import INGRESS_FAULT, LOOPBACK
 from nfc.vm.machine import Machine
 from nfc.vm.memory import FaultError
 from nfc.vm.packet import (
@@ -201,6 +201,8 @@ def _transmit(machine: Machine, returned: int) -> End:
             raise FaultError(INGRESS_FAULT)
         if not machine.network:
             return End("lost", "redirected without a link-layer header")
+        if machine.redirect[0] == LOOPBACK and machine.fib.link_of(LOOPBACK) == "lo":
+            return End("lost", "redirected to the router's own lo")
         if machine.fib.links and machine.redirect[0] not in machine.fib.links.values():
             return End("lost", f"there is no interface {machine.redirect[0]}")
         return End("sent", "", machine.fib.link_of(machine.redirect[0]))

@@ -46,9 +46,12 @@ def csum_partial(data: bytes, seed: int) -> int:
 def _csum_diff(m: Machine, old: int, old_size: int, new: int, new_size: int, seed: int) -> int:
     old_size, new_size, seed = old_size & 0xFFFFFFFF, new_size & 0xFFFFFFFF, seed & 0xFFFFFFFF
     removed, added = m.memory.read(old, old_size), m.memory.read(new, new_size)
-    if old_size:
-        seed = csum_partial(bytes(~b & 0xFF for b in removed), seed)
-    if new_size:
+    if old_size and new_size:
+        seed = csum_partial(added, seed) + (~csum_partial(removed, 0) & 0xFFFFFFFF)
+        seed = (seed & 0xFFFFFFFF) + (seed >> 32)  # csum_sub
+    elif old_size:
+        seed = ~csum_partial(removed, ~seed & 0xFFFFFFFF) & 0xFFFFFFFF
+    elif new_size:
         seed = csum_partial(added, seed)
     # From 6.13 on the result is folded to 16 bits (bpf_csum_diff ends with csum_from32to16).
     while seed >> 16:

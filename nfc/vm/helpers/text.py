@@ -64,7 +64,7 @@ def _converted(m: Machine, match: re.Match[bytes], value: int) -> bytes:
     if match["address"]:
         return _address(m, match["address"], value)
     if match["string"] or match["char"]:
-        shown = _text(m, value) if match["string"] else bytes([value & 0xFF])
+        shown = _readable(m, value) if match["string"] else bytes([value & 0xFF])
         return shown.ljust(width) if b"-" in flags else shown.rjust(width)
     kind = match["kind"][-1:].decode()
     bits = 64 if match["long"] else 32
@@ -83,9 +83,21 @@ def _converted(m: Machine, match: re.Match[bytes], value: int) -> bytes:
     return (sign + digits).rjust(width).encode()
 
 
+def _readable(m: Machine, place: int) -> bytes:
+    """A string; none where nothing can be read (strncpy_from_kernel_nofault)."""
+    try:
+        return _text(m, place)
+    except FaultError:
+        return b""
+
+
 def _address(m: Machine, kind: bytes, place: int) -> bytes:
     """An IP address in memory: I with separators, i without them and with leading zeros."""
-    raw = m.memory.read(place, 4 if kind[1:] == b"4" else 16)
+    size = 4 if kind[1:] == b"4" else 16
+    try:
+        raw = m.memory.read(place, size)
+    except FaultError:
+        raw = bytes(size)
     if len(raw) == 4:
         return ".".join(f"{b:03}" if kind[:1] == b"i" else str(b) for b in raw).encode()
     between = ":" if kind[:1] == b"I" else ""

@@ -14,6 +14,7 @@ FIELD_MASK, PSEUDO, MANGLED_0, ENFORCE, IPV6_FLAG = 0x0F, 0x10, 0x20, 0x40, 0x80
 INGRESS = 1
 INGRESS_FAULT = "hands the packet to the router as if a link had brought it, which is not modelled"
 QUERY, INCREASE, DECREASE, RESET, MAX_LEVEL = 0, 1, 2, 3, 3  # of bpf_csum_level
+LOOPBACK = 1  # the number of lo in every namespace
 REDIRECTED = 7  # TC_ACT_REDIRECT
 # SKB_MAX_ALLOC of 4 KiB pages: 16 KiB less struct skb_shared_info
 MAX_LENGTH = 16384 - 320
@@ -89,7 +90,7 @@ def _l4(m: Machine, ctx: int, offset: int, old: int, new: int, flags: int) -> in
 
 
 def _known(m: Machine, index: int) -> bool:
-    return not m.fib.links or index in m.fib.links.values()
+    return not m.fib.links or index == LOOPBACK or index in m.fib.links.values()
 
 
 def _redirect(m: Machine, index: int, flags: int, *_: int) -> int:

@@ -314,12 +314,14 @@ class Kernel:
     def close(self) -> None:
         self._undo.close()
 
-    def run(self, number: int, probe: Probe) -> Seen:
+    def run(self, number: int, probe: Probe, given: bytes = b"") -> Seen:
         """Send the probe's packet; what comes of it."""
         reset(self.maps, probe.maps)
         _empty_queues(self.maps, probe.maps)
         self.maps["select"].update(bytes(4), struct.pack("=I", number))
         self.maps["log"].update(bytes(4), bytes(8 * SLOTS))
+        if given:
+            self.maps["given"].update(bytes(4), given)
         now = time.clock_gettime_ns(time.CLOCK_TAI)
         left = self.rig.send(self.packets[probe.packet])
         took = time.clock_gettime_ns(time.CLOCK_TAI) - now
@@ -401,12 +403,14 @@ class Simulated:
         assert isinstance(perf, PerfMap)
         perf.events = {rig.cpu: rig.cpu, PERF_OTHER: _other(rig.cpu), PERF_WRONG: None}
 
-    def run(self, number: int, probe: Probe, now: int) -> Seen:
+    def run(self, number: int, probe: Probe, now: int, given: bytes = b"") -> Seen:
         """Run the probe's packet at that time."""
         reset(self.maps, probe.maps)
         self._empty(probe.maps)
         self.maps["select"].update(bytes(4), struct.pack("=I", number))
         self.maps["log"].update(bytes(4), bytes(8 * SLOTS))
+        if given:
+            self.maps["given"].update(bytes(4), given)
         data = self.packets[probe.packet]
         self.simulator.now = now
         outcome = self.simulator.run(Packet(data, ingress=self.rig.ingress, cpu=self.rig.cpu))
@@ -445,7 +449,7 @@ class Simulated:
 
 
 def _left(outcome: Outcome) -> tuple[tuple[str, bytes], ...]:
-    left = list(outcome.clones)
+    left = [one for one in outcome.clones if one[0] in LINKS]  # not what went to lo
     if outcome.packet is not None:
         left.append((outcome.link, outcome.link_header + outcome.packet))
     order = {link: n for n, link in enumerate(LINKS)}

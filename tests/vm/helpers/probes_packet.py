@@ -223,6 +223,8 @@ def _redirects(links: Mapping[str, int]) -> list[Probe]:
         Probe(CLONE, "back", [framed(), simple(CLONE, back, 0)], verdict=2),
         Probe(CLONE, "no link-layer header", simple(CLONE, far, 0)),
         Probe(CLONE, "no such link", [framed(), simple(CLONE, NOWHERE, 0)], verdict=2),
+        Probe(CLONE, "lo", [framed(), simple(CLONE, 1, 0)], verdict=2),
+        Probe(REDIRECT, "lo", [framed(), to(1), go], verdict=None),
         Probe(CLONE, "link 0", simple(CLONE, 0, 0)),
         Probe(CLONE, "flags 2", [framed(), simple(CLONE, far, 2)], verdict=2),
         Probe(CLONE, "high flags", simple(CLONE, far, 1 << 40)),

@@ -150,7 +150,7 @@ class Probe:
 
     helper: int
     name: str
-    code: Code
+    code: Code = field(repr=False)
     hooks: tuple[str, ...] = ()
     packet: str = "srh"
     verdict: int | None = 0  # None: what r9 holds
@@ -199,6 +199,7 @@ MAPS = (
     MapDef("programs", 3, 4, 4, 4),
     MapDef("groups", 8, 4, 4, 4),
     MapDef("bloom", 30, 0, 8, 64),
+    MapDef("given", 2, 4, 128, 1),
     MapDef("outer", 12, 4, 4, 2, inner=MapDef("inner_array", 2, 4, 8, 2)),
     MapDef("outer_hash", 13, 4, 4, 2, inner=MapDef("inner_hash", 1, 4, 8, 2)),
 )
