@@ -373,16 +373,14 @@ def _empty_queues(maps: Mapping[str, Map], names: Sequence[str]) -> None:
 class Simulated:
     """The same program in the simulator."""
 
-    def __init__(
-        self, rig: Rig, hook: str, obj: Object, engine: str, fib: Fib, *failing: str
-    ) -> None:
+    def __init__(self, rig: Rig, hook: str, obj: Object, engine: str, *failing: str) -> None:
         self.rig, self.hook = rig, hook
         self.packets = packets(hook)
         self.simulator = Simulator(
             obj,
             "f",
             hook,
-            fib=fib,
+            fib=rig.fib,
             engine=engine,
             cpus=CPUS,
             drain=False,

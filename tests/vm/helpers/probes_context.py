@@ -62,13 +62,11 @@ def table() -> list[Probe]:
         ),
         Probe(CPU, "what was written to cb", [cb, fields(SECOND)]),
         Probe(CPU, "what was written to mark and priority", [
-            mov(1, 7), store(4, 6, PRIORITY, 1), marked(fields([MARK, PRIORITY]))], own=True),
-        Probe(CPU, "mark, and another verdict", marked(bare(CPU)), ("endpoint",), verdict=REDIRECT,
-              own=True),
+            mov(1, 7), store(4, 6, PRIORITY, 1), marked(fields([MARK, PRIORITY]))]),
+        Probe(CPU, "mark, and another verdict", marked(bare(CPU)), ("endpoint",), verdict=REDIRECT),
         Probe(CPU, "a byte of the packet", written, ("xmit",)),
         *(
-            Probe(ACTION, f"mark, {name}", marked(action(kind, parameter)), verdict=REDIRECT,
-                  own=True)
+            Probe(ACTION, f"mark, {name}", marked(action(kind, parameter)), verdict=REDIRECT)
             for name, (kind, parameter) in {
                 "X": (END_X, packed(NEAR)), "T, main": (END_T, main), "T, table 0": (END_T, zero),
             }.items()
@@ -76,7 +74,7 @@ def table() -> list[Probe]:
         *(
             Probe(73, f"mark, {name}{', rerouted' if again else ''}",
                   marked([encap(mode, header), done if again else []]),
-                  ("in",) if mode != IP else (), verdict=None if again else 0, own=True)
+                  ("in",) if mode != IP else (), verdict=None if again else 0)
             for name, (mode, header) in {
                 "SRH": (SEG6, srh(NEAR)), "in line": (INLINE, srh(NEAR)), "IPv6": (IP, v6(NEAR)),
                 "IPv4": (IP, v4("10.20.0.9")), "IPv6, far": (IP, v6(FAR)),

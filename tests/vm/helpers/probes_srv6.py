@@ -89,8 +89,7 @@ def _encaps() -> list[Probe]:
     for name, (mode, header) in inside.items():
         # What an HMAC lacks leaves the outer header half written, with what lay there before.
         after = DROP if "HMAC" in name else 0
-        own = "router" in name
-        found.append(Probe(ENCAP, name, encap(mode, header), verdict=after, own=own))
+        found.append(Probe(ENCAP, name, encap(mode, header), verdict=after))
         if name in ("one segment", "two segments", "in line", "no route"):
             found.append(Probe(ENCAP, f"{name}, rerouted", tried(mode, header), ("in",),
                                verdict=None))  # fmt: skip
@@ -268,8 +267,7 @@ def _actions() -> list[Probe]:
     for name, (kind, parameter) in given.items():
         for verdict, said in ((REDIRECT, ""), (0, ", OK")):
             after = DROP if "HMAC" in name else verdict
-            found.append(Probe(ACTION, name + said, action(kind, parameter), verdict=after,
-                               own="router" in name))  # fmt: skip
+            found.append(Probe(ACTION, name + said, action(kind, parameter), verdict=after))
     for name, parameter in kinds.items():
         found += [
             Probe(ACTION, f"{name}, broken TLV", [broken, action(codes[name], parameter)],

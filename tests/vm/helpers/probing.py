@@ -156,7 +156,6 @@ class Probe:
     verdict: int | None = 0  # None: what r9 holds
     results: tuple[int, ...] = (0,)
     loose: dict[int, str] = field(default_factory=dict)
-    own: bool = False  # the router's own addresses, or its rules, matter
 
     def at(self, hook: str) -> bool:
         """Whether it is tried at a hook."""
@@ -173,11 +172,6 @@ class Probe:
     def __str__(self) -> str:
         """`csum_diff, odd size`."""
         return f"{HELPERS[self.helper].name.removeprefix('bpf_')}, {self.name}"
-
-
-def probes(helper: int, **named: Code) -> list[Probe]:
-    """Probes of one helper by name, which differ in their code only."""
-    return [Probe(helper, name.replace("_", " "), code) for name, code in named.items()]
 
 
 # ---- what all programs have ---------------------------------------------------------------------

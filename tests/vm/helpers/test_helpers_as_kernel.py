@@ -67,11 +67,7 @@ def to_compile(chosen: Numbered, hook: str) -> Numbered:
     """Those that are compiled, too."""
     firsts = {p.helper: n for n, p in reversed(chosen)}
     native = {*fast.NUMBERS, *RINGS} if hook == "endpoint" else BY_HOOK
-    return [
-        (n, p)
-        for n, p in chosen
-        if not p.own and (LONG or p.helper in native or firsts[p.helper] == n)
-    ]
+    return [(n, p) for n, p in chosen if LONG or p.helper in native or firsts[p.helper] == n]
 
 
 def as_object(chosen: Numbered) -> Object:
@@ -108,11 +104,9 @@ Everything = dict[str, dict[int, Seen]]
 @pytest.mark.parametrize("hook", HOOKS)
 def test_helpers_as_kernel(router: Rig, seen: Everything, hook: str, engine: str) -> None:
     chosen = numbered(router.links, hook)
-    fib = router.fib
-    if engine == "jit":  # native code looks routes up itself where there are no rules
-        fib = replace(fib, own=frozenset(), marks=())
+    if engine == "jit":
         chosen = to_compile(chosen, hook)
-    simulated = Simulated(router, hook, as_object(chosen), engine, fib)
+    simulated = Simulated(router, hook, as_object(chosen), engine)
     problems = []
     for n, probe in chosen:
         kernel = seen[hook][n]
@@ -191,9 +185,7 @@ def test_failures_on_demand_are_the_kernels(router: Rig, seen: Everything, hook:
         good = [(n, p) for n, p in mine if not given(p, seen[hook][n].log)]
         n, probe = good[0] if good else mine[0]
         name = HELPERS[number].name
-        simulated = Simulated(
-            router, hook, as_object([(n, probe)]), "interpreter", router.fib, name
-        )
+        simulated = Simulated(router, hook, as_object([(n, probe)]), "interpreter", name)
         log = simulated.run(n, probe, seen[hook][n].now)
         if number == 1:  # the program does not even find out which probe it is
             assert not ran(log, n)

@@ -50,7 +50,7 @@ def sides(router: Rig, request: pytest.FixtureRequest) -> Iterator[Sides]:
     obj = to_object(probes(hook), probes_maps.others(), b"\0")
     kernel = Kernel(router, hook, obj)
     try:
-        yield hook, kernel, Simulated(router, hook, obj, "interpreter", router.fib)
+        yield hook, kernel, Simulated(router, hook, obj, "interpreter")
     finally:
         kernel.close()
 
