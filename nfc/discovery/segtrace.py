@@ -23,7 +23,8 @@ from nfc.errors import KernelError
 
 FIRST_WAIT_S: Final = 0.3
 WAIT_S: Final = 1.0  # for the second answer on; what Linux and others allow is one a second
-TRIES: Final = 3
+TRIES: Final = 3  # before silence counts where nobody has answered at that hop
+TRIES_BESIDE: Final = 8  # and where somebody has: who is it that may not say more just now?
 QUIET_S: Final = 2.6  # so long must nothing new have come from anywhere before silence counts
 MOST_A_SECOND, LEAST_A_SECOND = 256, 8  # probes for one hop
 _APART_S: Final = 0.002  # between two probes
@@ -141,7 +142,10 @@ class Tracer:
         hop = self._hops[probe[1]]
         if hop.silent and not hop.heard:
             return state.tries > 0
-        silent = state.tries >= TRIES and self.clock() - self._news > QUIET_S
+        silent = (
+            state.tries >= (TRIES_BESIDE if hop.heard else TRIES)
+            and self.clock() - self._news > QUIET_S
+        )
         hop.silent = hop.silent or silent
         return silent
 

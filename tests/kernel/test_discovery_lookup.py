@@ -327,3 +327,33 @@ def test_the_mirror_is_what_the_kernel_does(
     r1: str, world: tuple[list[str], list[str]], knobs: tuple[int, int, int]
 ) -> None:
     compare(r1, world, knobs, force=True)
+
+
+SELECTORS = (
+    *("uidrange 0-0", "uidrange 5-9", "fwmark 0/0xff", "fwmark 7", "not fwmark 7", "iif lo"),
+    *(
+        "not iif lo",
+        "oif eth1",
+        "from fd00:9::/64",
+        "not from fd00:9::/64",
+        "ipproto tcp",
+        "sport 7",
+    ),
+    *("dport 9", "tos 0x10"),
+)
+
+
+def test_forwarded_packets_match_rules_as_they_are_read() -> None:
+    """Real packets, which have none of what these rules name."""
+    with chain("h1", "r1", "h2") as net:
+        r1 = net.lab.name("r1")
+        capture = net.lab.capture("h2", "eth0")
+        for selector in SELECTORS:
+            batch(r1, f"rule add pref 5 {selector} to fd00:2::2 blackhole")
+            (rule,) = (rule for rule in look(r1).rules if rule.priority == 5)
+            net.lab.burst("h1", "fd00:2::2", 4242, count=1)
+            arrived = bool(capture.packets(1, timeout=0.15))
+            assert arrived != rule.matches(128, int(IPv6Address("fd00:2::2"))), selector
+            batch(r1, "rule del pref 5")
+        net.lab.burst("h1", "fd00:2::2", 4242, count=1)
+        assert capture.packets(1)
