@@ -17,6 +17,8 @@ from nfc.cli import cli
 from nfc.cli.reference import pages
 
 ROOT = Path(__file__).parents[1]
+_FENCE = re.compile(r'^(```+\w+)((?: +[a-z]+="[^"]*")+)$', re.M)
+_OPTION = re.compile(r'([a-z]+)="([^"]*)"')
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -51,7 +53,8 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Name files of the repository instead of linking to them."""
+    """Name files of the repository instead of linking to them; say above a block what is said of
+    it to the tests (tests/pages.py)."""
 
     def named(match: re.Match[str]) -> str:
         picture, text, target, _ = match.groups()
@@ -62,7 +65,14 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         path = target.removeprefix("../")
         return f"{text} (`{path}`)" if text.strip("`") != path else f"`{path}`"
 
-    return _LINK.sub(named, markdown)
+    def titled(match: re.Match[str]) -> str:
+        said = dict(_OPTION.findall(match[2]))
+        shown = [said["file"]] if "file" in said else []
+        shown += [f"on {said['at'].rpartition('.')[2]}"] if "at" in said else []
+        shown += [f"not run by the tests: {said[n]}" for n in ("norun", "long") if n in said]
+        return f'{match[1]} title="{"; ".join(shown)}"' if shown else match[1]
+
+    return _LINK.sub(named, _FENCE.sub(titled, markdown))
 
 
 def _picture(target: str) -> str:

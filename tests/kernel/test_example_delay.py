@@ -1,33 +1,22 @@
-"""examples/delay: made, measured and removed by one command, in some fifteen seconds."""
+"""examples/delay: made, measured and removed by one command, in some fifteen seconds, as its page
+says."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from pages import ROOT, isolated, run_page
 
 pytestmark = pytest.mark.kernel
 
-ROOT = Path(__file__).parents[2]
-TOPOLOGY = ROOT / "examples" / "delay" / "topology.toml"
 
-
-def test_three_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_three_links(tmp_path: Path) -> None:
     """Medians are within 0.2 ms of what the wires did, or compare.py and so the run fails."""
-    monkeypatch.setenv("NFC_STATE_DIR", str(tmp_path / "state"))
-    results = tmp_path / "results"
-    command = [sys.executable, "-m", "nfc", "lab", "run", str(TOPOLOGY), "--as", "delay-test"]
-    done = subprocess.run(
-        [*command, "--results", str(results)],
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    with isolated(tmp_path) as place:
+        run_page(ROOT / "examples" / "delay" / "README.md", place)
+    results = tmp_path / "nfc" / "build" / "lab-delay"
     steps = {
         step["step"]: step for step in json.loads((results / "results.json").read_text())["steps"]
     }

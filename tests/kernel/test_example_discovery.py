@@ -1,33 +1,35 @@
-"""examples/discovery: eight routers, all, half and none of which are asked."""
+"""examples/discovery: eight routers, all, half and none of which are asked, as its page says."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+from pages import ROOT, isolated, run_page
 
 pytestmark = pytest.mark.kernel
 
-TOPOLOGY = Path(__file__).parents[2] / "examples" / "discovery" / "topology.toml"
+PAGE = ROOT / "examples" / "discovery" / "README.md"
+TOPOLOGY = PAGE.with_name("topology.toml")
 ROUTERS = {f"r{n}" for n in range(1, 9)}
 
 
-def test_eight_routers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NFC_STATE_DIR", str(tmp_path / "state"))
-    command = [sys.executable, "-m", "nfc", "lab", "run", str(TOPOLOGY), "--as", "discovery-test"]
-    done = subprocess.run(
-        [*command, "--json"], capture_output=True, text=True, timeout=90, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    steps = {step["step"]: step["output"] for step in json.loads(done.stdout)["steps"][1:]}
+def test_eight_routers(tmp_path: Path) -> None:
+    with isolated(tmp_path) as place:
+        (printed,) = run_page(PAGE, place)
+    # A step's name, and under it, indented, what it printed.
+    found = re.findall(r"^(\S.*)\n((?:  .*\n|\n)*)", printed, re.M)
+    steps = {name: textwrap.dedent(text) for name, text in found}
     for name in ("every router is asked", "half of them are", "none is: flows are probed"):
         text = steps[name]
         assert text.startswith("to h2: 4 paths\n"), name
-        seen = {line.split("─ ")[1].split()[0] for line in text.splitlines()[1:]}
+        seen = {line.split("─ ")[1].split()[0] for line in text.splitlines()[1:] if line}
         assert seen == ROUTERS | {"h2"}
     assert "probed" not in steps["every router is asked"]
     assert steps["half of them are"].count("(probed)") == 4

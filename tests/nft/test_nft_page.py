@@ -15,7 +15,7 @@ from nfc.nft.simulated import Simulated
 from nfc.nft.subject import load
 
 PAGE = (Path(__file__).parents[2] / "docs" / "packet-tests.md").read_text()
-BLOCK = re.compile(r"^```(nf|nft)\n(.*?)^```", re.S | re.M)
+BLOCK = re.compile(r"^```(nf|nft)\b.*\n((?s:.*?))^```", re.M)
 
 
 def pairs() -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ from nfc.syntax.source import MAX_SOURCE_BYTES, Source, Span
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```nf\n(.*?)^```", re.S | re.M)
+BLOCK = re.compile(r"^```nf\b.*\n((?s:.*?))^```", re.M)
 STDLIB = sorted(data_dir("stdlib").glob("*.nf"))
 
 # What the standard library has no example of, one a line to be shuffled, shortened and broken.
