@@ -20,8 +20,8 @@ from ipaddress import IPv6Network
 from nfc.packet import links, pcapng
 from nfc.packet.pcap import LINKTYPE_RAW, TIME_LIMIT, Record
 from nfc.vm import drive
+from nfc.vm.buffers import RingMap
 from nfc.vm.drive import BILLION, Drive, Interface
-from nfc.vm.maps import RingMap
 from nfc.vm.memory import host_address
 from nfc.vm.native import unpacked, words
 from nfc.vm.runtime import function_type, runtime

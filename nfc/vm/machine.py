@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from nfc.vm.buffers import RingMap
 from nfc.vm.context import Context
 from nfc.vm.fib import Fib
-from nfc.vm.maps import RingMap, VmMap
+from nfc.vm.maps import VmMap
 from nfc.vm.memory import (
     CODE,
     CTX,

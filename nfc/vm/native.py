@@ -11,8 +11,9 @@ import ctypes
 import struct
 from collections.abc import Iterator
 
+from nfc.vm.buffers import RingMap
 from nfc.vm.machine import Machine
-from nfc.vm.maps import ArrayMap, RingMap, VmMap
+from nfc.vm.maps import ArrayMap, VmMap
 from nfc.vm.memory import (
     MAPS,
     MAX_REGIONS,

@@ -17,13 +17,15 @@ from nfc.bpf.object import LineInfo, MapDef, Object
 from nfc.errors import UsageError
 from nfc.kernel.maps import ARRAY, RDONLY_PROG
 from nfc.vm import hooks
+from nfc.vm.buffers import RingMap
 from nfc.vm.context import IFINDEX, MARK, PRIORITY
 from nfc.vm.fib import Fib
 from nfc.vm.helpers.failures import can_fail
 from nfc.vm.image import Image, make_image
 from nfc.vm.interpreter import Interpreter, Step
+from nfc.vm.kinds import make_map
 from nfc.vm.machine import BUDGET, Machine, TailCallError
-from nfc.vm.maps import RingMap, VmMap, make_map
+from nfc.vm.maps import VmMap
 from nfc.vm.memory import MAPS, MAX_REGIONS, FaultError, Region
 from nfc.vm.nested import OuterMap
 

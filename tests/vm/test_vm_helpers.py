@@ -19,9 +19,9 @@ from nfc.bpf.isa import Instruction as I
 from nfc.bpf.isa import encode
 from nfc.bpf.object import MapDef, Object, Program, Relocation, RelocationKind
 from nfc.errors import KernelError, ObjectError, UsageError
+from nfc.vm.buffers import ProgArrayMap, QueueMap, RingMap
 from nfc.vm.helpers import table
 from nfc.vm.helpers.failures import ENOTSUPP, FAILURES
-from nfc.vm.maps import ProgArrayMap, QueueMap, RingMap
 from nfc.vm.simulator import Packet, Simulator
 
 PACKET = Packet(bytes(query([])))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 
 from nfc.bpf.prototypes import HELPER_MAPS, MAP_HELPERS
+from nfc.vm.buffers import BloomMap, ProgArrayMap, QueueMap
 from nfc.vm.machine import Machine, TailCallError
-from nfc.vm.maps import BloomMap, ProgArrayMap, QueueMap, VmMap
+from nfc.vm.maps import VmMap
 from nfc.vm.memory import FaultError
 from nfc.vm.nested import OuterMap
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 
+from nfc.vm.buffers import PerfMap, RingMap
 from nfc.vm.helpers.base import map_for
 from nfc.vm.machine import Machine
-from nfc.vm.maps import PerfMap, RingMap
 from nfc.vm.memory import FaultError
 
 WAKEUP_FLAGS = 3  # BPF_RB_NO_WAKEUP, BPF_RB_FORCE_WAKEUP

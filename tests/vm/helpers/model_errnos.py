@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
-from nfc.vm import maps
+from nfc.vm import buffers, maps
 from nfc.vm.fib import Fib
 from nfc.vm.helpers import table
 from nfc.vm.helpers.failures import ENOTSUPP
@@ -23,7 +23,7 @@ METHODS: dict[str, tuple[type, ...]] = {
     "insert": (maps.ArrayMap, maps.HashMap, maps.TrieMap),
     "remove": (maps.ArrayMap, maps.HashMap, maps.TrieMap),
     "_prefix": (maps.TrieMap,),
-    "push": (maps.QueueMap,),
+    "push": (buffers.QueueMap,),
     "lookup": (Fib,),
 }
 

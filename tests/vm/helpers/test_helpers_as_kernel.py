@@ -25,9 +25,10 @@ import probes_maps
 import probes_packet
 import probes_srv6
 import probes_text
-from helper_rig import Kernel, Rig, Seen, Simulated, differences, ran, rig
+from helper_rig import Kernel, Rig, Simulated, rig
 from model_errnos import model_errnos
 from probing import HOOKS, Probe, to_object
+from seen import Seen, differences, ran
 
 from nfc.bpf.helpers import HELPERS
 from nfc.bpf.object import Object

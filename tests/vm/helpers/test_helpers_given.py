@@ -19,9 +19,10 @@ sys.path.append(str(Path(__file__).parent))
 
 import probes_given
 import probes_maps
-from helper_rig import Kernel, Rig, Simulated, differences, ran, rig
+from helper_rig import Kernel, Rig, Simulated, rig
 from probes_given import given_to
 from probing import HOOKS, Probe, to_object
+from seen import differences, ran
 
 from nfc.bpf.version import KernelVersion
 from nfc.vm.context import VERSION
