@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nfc.compiler import type_name
+from nfc.compiler import type_name, value_text
 from nfc.nft import tree
 from nfc.sema import typed, types
 from nfc.sema.scope import Scope
@@ -251,12 +250,6 @@ def _name(type_: types.Type) -> str:
 def show(value: int, type_: types.Type) -> str:
     """A value as it is written in a test."""
     match type_:
-        case types.Ipv6():
-            return str(ipaddress.IPv6Address(value))
-        case types.Bytes(count):
-            return f"0x{value:0{2 * count}x}"
-        case types.Bool():
-            return "true" if value else "false"
         case types.Timestamp():
             seconds, rest = divmod(value, _NS)
             return f"{seconds}s + {rest}ns" if rest else f"{seconds}s"
@@ -269,7 +262,7 @@ def show(value: int, type_: types.Type) -> str:
         case types.Enum(members=members):
             names = [n for n, v in members if v == value]
             return f"{value} ({names[0]})" if names else str(value)
-    return str(value)
+    return value_text(type_, value)
 
 
 def show_wanted(wanted: Wanted, type_: types.Type) -> str:
