@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import re
@@ -47,6 +48,17 @@ def counting(hook: str, result: int = 0) -> LoadedProgram:
         "count",
         hook=hook,
     )
+
+
+@contextlib.contextmanager
+def counting_at_sid(line: Line) -> Iterator[LoadedProgram]:
+    """A program on a SID of the router, over which the left sends to the right."""
+    with counting("endpoint") as loaded:
+        program = [RouteProgram("endpoint", loaded.fd, "sid")]
+        replace_route("fc00:5::1", program, netns=line.router, dev="dr")
+        over = "encap seg6 mode inline segs fc00:5::1 dev d0 via fc00:1::2"
+        line.at("left", f"ip -6 route add fc00:2::1 {over}")
+        yield loaded
 
 
 def count(loaded: LoadedProgram) -> int:
@@ -448,27 +460,13 @@ class TestPackets:
             assert min(count(one), count(two)) > 20
 
     def test_an_endpoint_runs_on_packets_with_segments_left(self, line: Line) -> None:
-        with counting("endpoint") as loaded:
-            program = [RouteProgram("endpoint", loaded.fd, "sid")]
-            replace_route("fc00:5::1", program, netns=line.router, dev="dr")
-            line.at(
-                "left",
-                "ip -6 route add fc00:2::1 encap seg6 mode inline segs fc00:5::1"
-                " dev d0 via fc00:1::2",
-            )
+        with counting_at_sid(line) as loaded:
             assert line.send() == 3
             assert count(loaded) == 3
 
     def test_an_endpoint_runs_without_seg6_enabled(self, line: Line) -> None:
         # It is asked for where packets go up to the host, which a seg6local route is not.
-        with counting("endpoint") as loaded:
-            program = [RouteProgram("endpoint", loaded.fd, "sid")]
-            replace_route("fc00:5::1", program, netns=line.router, dev="dr")
-            line.at(
-                "left",
-                "ip -6 route add fc00:2::1 encap seg6 mode inline segs fc00:5::1"
-                " dev d0 via fc00:1::2",
-            )
+        with counting_at_sid(line) as loaded:
             for device in ("all", "dl"):
                 line.at("router", f"sysctl -qw net.ipv6.conf.{device}.seg6_enabled=0")
             assert len(seg6_disabled(["dl"], netns=line.router)) == 2
