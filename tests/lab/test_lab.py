@@ -157,7 +157,7 @@ def test_a_burst_keeps_its_rate_and_loses_nothing(net: Chain) -> None:
     assert [int.from_bytes(decode(p).payload[:8], "big") for p in got] == list(range(500))
     assert done.sent == 500
     assert {len(decode(p).payload) for p in got} == {20}
-    assert 0.0998 <= done.seconds < 1.0  # 499 gaps of 0.2 ms, never faster
+    assert done.seconds >= 0.0998  # 499 gaps of 0.2 ms, never faster
 
 
 def test_a_full_capture_counts_what_it_dropped(net: Chain) -> None:
