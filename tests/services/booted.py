@@ -55,7 +55,7 @@ def _until_parent_dies() -> None:
 def booted(folder: Path, netns: Path) -> Iterator[Machine]:
     """A machine in that network namespace (a file), gone after the block; `folder` is empty."""
     words = [folder, f"nfc-tests-{os.getpid()}", ROOT, sysconfig.get_path("purelib")]
-    words.append(Path(sys.base_prefix))
+    words += [Path(sys.base_prefix), "{}.{}".format(*sys.version_info[:2])]
     enter = ["nsenter", f"--net={netns}", "unshare", "--mount", "sh", str(SCRIPT), "outside"]
     with (folder / "console").open("wb") as console:
         process = subprocess.Popen(

@@ -3,13 +3,16 @@
 # /usr to read; process, mount, cgroup, IPC and host names of its own; the network namespace that it
 # is started in. Nothing outside it is started or written. booted.py is what calls this.
 #
-#   machine.sh outside ROOT GROUP SOURCE PACKAGES PYTHON
+#   machine.sh outside ROOT GROUP SOURCE PACKAGES PYTHON VERSION
 #
 # ROOT is an empty folder, GROUP the name of a new cgroup below ours, SOURCE the checkout, PACKAGES
-# where its packages are, PYTHON the folder of its interpreter (bin/python3 there).
+# where its packages are, PYTHON the folder of its interpreter (bin/pythonVERSION there).
 set -eu
-stage=$1 root=$2 group=$3 source=$4 packages=$5 python=$6
-again() { next=$1 && shift && exec "$@" "$0" "$next" "$root" "$group" "$source" "$packages" "$python"; }
+stage=$1 root=$2 group=$3 source=$4 packages=$5 python=$6 version=$7
+again() {
+    next=$1 && shift
+    exec "$@" "$0" "$next" "$root" "$group" "$source" "$packages" "$python" "$version"
+}
 
 # In a mount namespace of its own: makes the cgroup, and removes it once the machine is gone.
 outside() {
@@ -87,11 +90,12 @@ inside() {
     mount --bind -o ro "$source" opt/nfc/source
     mount --bind -o ro "$packages" opt/nfc/packages
     mount --bind -o ro "$python" opt/python
+    ln -s "/opt/python/bin/python$version" opt/nfc/python3
     cat >usr/local/sbin/nfc <<'END'
 #!/bin/sh
 export PYTHONPATH=/opt/nfc/source:/opt/nfc/packages PYTHONDONTWRITEBYTECODE=1
 export LD_LIBRARY_PATH=/opt/python/lib # its own, where it has one
-exec /opt/python/bin/python3 -P ${COMMANDS:--m nfc} "$@"
+exec /opt/nfc/python3 -P ${COMMANDS:--m nfc} "$@"
 END
     cat >usr/local/sbin/nfc-commands <<'END'
 #!/bin/sh

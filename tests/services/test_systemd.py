@@ -381,7 +381,7 @@ CAN: Final = {  # and nothing else
 @pytest.mark.parametrize("unit", UNITS, ids=[unit.stem for unit in UNITS])
 def test_the_sandbox_holds(site: Site, unit: Path) -> None:
     """Seen from inside: the unit's own file, with a program that tries in place of nfc."""
-    python = "env LD_LIBRARY_PATH=/opt/python/lib /opt/python/bin/python3 -I -S /opt/nfc/probe.py"
+    python = "env LD_LIBRARY_PATH=/opt/python/lib /opt/nfc/python3 -I -S /opt/nfc/probe.py"
     text = re.sub(r"(?m)^ExecStart=.*", f"ExecStart=/usr/bin/{python}", unit.read_text())
     text = re.sub(r"(?m)^(WatchdogSec|Restart|RestartSec|StandardOutput)=.*\n", "", text)
     text = re.sub(r"(?m)^(State|Runtime)Directory=nfc-.*", r"\1Directory=probe", text)
