@@ -55,7 +55,8 @@ def opened(capture: Path) -> Iterator[BinaryIO]:
 @contextmanager
 def progress(stream: BinaryIO, capture: Path, tally: Tally) -> Iterator[Callable[..., None]]:
     """Gives what is called as packets are read: it shows a bar on a terminal's standard error once
-    that takes longer than PATIENCE_S. With a number it looks only each so many packets."""
+    that has taken longer than PATIENCE_S since the first time. With a number it looks only each so
+    many packets."""
     if not sys.stderr.isatty():
         yield lambda every=1: None
         return
@@ -68,15 +69,18 @@ def progress(stream: BinaryIO, capture: Path, tally: Tally) -> Iterator[Callable
         BarColumn(),
         TimeRemainingColumn(),
     )
-    began = time.monotonic()
+    began: float | None = None
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
     task = bar.add_task("", total=size or None, packets=0)
 
     def advance(every: int = 1) -> None:
+        nonlocal began
         if tally.read % every == 0:
             at = stream.tell() if size else 0
             bar.update(task, completed=at, packets=tally.read)
-            if time.monotonic() - began > PATIENCE_S:
+            now = time.monotonic()
+            began = now if began is None else began
+            if now - began > PATIENCE_S:
                 bar.start()
 
     try:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nfc.bpf.btf import Btf, Kind, parse_btf
+from nfc.bpf.values import Value, decode, show
 from nfc.deploy.entries import Shown
 from nfc.errors import KernelError
 from nfc.kernel.maps import ARRAY, PERCPU_ARRAY
@@ -152,36 +154,78 @@ def table_lines(table: Table, shown: Sequence[Shown]) -> Iterator[str]:
         yield f"    … and {len(shown) - SHOWN} more (--json has all)"
 
 
+@dataclass(frozen=True)
+class Entry:
+    """An entry of somebody's map: bytes in hexadecimal, and what BTF says that they are, None where
+    it says nothing."""
+
+    key: str
+    value: str
+    decoded: tuple[Value, Value] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry as a JSON-ready object."""
+        found: dict[str, Any] = {"key": self.key, "value": self.value}
+        if self.decoded is not None:
+            found["decoded"] = dict(zip(("key", "value"), self.decoded, strict=True))
+        return found
+
+    def line(self) -> str:
+        """The entry for a terminal."""
+        key, value = map(show, self.decoded) if self.decoded else (self.key, self.value)
+        return f"    {key}  {value}"
+
+
 def maps_json(session: Session) -> list[dict[str, Any]]:
-    """The maps of an object that nfc did not compile, in hexadecimal; of arrays without the values
-    that are all zero."""
+    """The maps of an object that nfc did not compile, in hexadecimal and as BTF names what is in
+    them; of arrays without the values that are all zero."""
     return [
-        {"map": name, "entries": [{"key": key, "value": value} for key, value in _entries(one)]}
-        for name, one in session.simulator.maps.items()
-        if one.has_values
+        {"map": name, "entries": [entry.to_json() for entry in entries]}
+        for name, entries in _maps(session)
     ]
 
 
 def map_lines(session: Session) -> Iterator[str]:
     """The same for a terminal."""
-    for name, one in session.simulator.maps.items():
-        found = list(_entries(one)) if one.has_values else []
+    for name, entries in _maps(session):
+        found = list(entries)
         if not found:
             continue
         yield f"  map {name}: {len(found)} with a value"
-        for key, value in found[:SHOWN]:
-            yield f"    {key}  {value}"
+        yield from (entry.line() for entry in found[:SHOWN])
         if len(found) > SHOWN:
             yield f"    … and {len(found) - SHOWN} more (--json has all)"
 
 
-def _entries(one: VmMap) -> Iterator[tuple[str, str]]:
+def _maps(session: Session) -> Iterator[tuple[str, Iterator[Entry]]]:
+    obj = session.subject.obj
+    btf = parse_btf(obj.btf) if obj.btf else None
+    types = {m.name: (m.key_type_id, m.value_type_id) for m in obj.maps}
+    if btf is not None:
+        for section in obj.data:
+            kind = btf.by_name.get((Kind.DATASEC, section.name))
+            types[section.name] = (0, kind.id if kind else 0)
+    for name, one in session.simulator.maps.items():
+        if one.has_values:
+            yield name, _entries(one, btf, *types.get(name, (0, 0)))
+
+
+def _entries(one: VmMap, btf: Btf | None, key_type: int, value_type: int) -> Iterator[Entry]:
     always_there = one.info.type in (ARRAY, PERCPU_ARRAY)
+
+    def decoded(key: bytes, value: bytes) -> tuple[Value, Value] | None:
+        if btf is None or not value_type:
+            return None
+        index = int.from_bytes(key, "little")
+        shown = index if always_there else decode(btf, key_type, key) if key_type else None
+        meant = decode(btf, value_type, value)
+        return None if shown is None or meant is None else (shown, meant)
+
     try:
         for key in one.keys():  # noqa: SIM118 - a map is no mapping
             values = one.lookup_percpu(key) if one.per_cpu else (one.lookup(key),)
             value = values[0] if values else None
             if value is not None and (any(value) or not always_there):
-                yield key.hex(), value.hex()
+                yield Entry(key.hex(), value.hex(), decoded(key, value))
     except KernelError:
         return
