@@ -81,9 +81,12 @@ async def measure(rounds: int) -> dict[str, list[tuple[float, float]]]:
     taken: dict[str, list[tuple[float, float]]] = {}
     client = LanguageClient("bench", "1")
     fresh = asyncio.Event()
+    newest = 0  # version that diagnostics were published of
 
     @client.feature(lsp.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS)  # type: ignore[untyped-decorator]
     def publish(params: lsp.PublishDiagnosticsParams) -> None:
+        nonlocal newest
+        newest = params.version or 0
         fresh.set()
 
     await client.start_io(sys.executable, "-m", "nfc", "lsp")
@@ -173,6 +176,19 @@ async def measure(rounds: int) -> dict[str, list[tuple[float, float]]]:
                     options = lsp.FormattingOptions(4, True)
                     params = lsp.DocumentFormattingParams(document, options)
                     await timed("formatting", client.text_document_formatting_async(params))
+                    version += 1
+                    untidy = lsp.TextDocumentContentChangeWholeDocument(now.replace("    ", "  "))
+                    identifier = lsp.VersionedTextDocumentIdentifier(version=version, uri=uri)
+                    fresh.clear()
+                    client.text_document_did_change(
+                        lsp.DidChangeTextDocumentParams(identifier, [untidy])
+                    )
+                    while newest < version:
+                        fresh.clear()
+                        await fresh.wait()
+                    await timed(
+                        "formatting all of it", client.text_document_formatting_async(params)
+                    )
     await client.shutdown_async(None)
     client.exit(None)
     await client.stop()  # type: ignore[no-untyped-call]

@@ -9,7 +9,7 @@ import pytest
 from pages import PAGES, RUN, Block, blocks, isolated, matches, name_of, plain, run_page
 
 # Pages that are run without root, as they say.
-PLAIN = {"explain", "run", "simulator", "style-of-nf"}
+PLAIN = {"explain", "kernels", "run", "simulator", "style-of-nf"}
 # Pages that are run where what they show is looked at further.
 ELSEWHERE = {
     "examples-bond": "tests/bond/test_bond_lab.py",

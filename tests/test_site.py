@@ -59,6 +59,12 @@ def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
         assert found == [], path.name
 
 
+def test_blocks_say_where_they_belong_and_why_they_are_not_run(site: Path) -> None:
+    delay = (site / "delay.html").read_text()
+    assert 'class="filename">delay.toml<' in delay and 'class="filename">on r1<' in delay
+    assert "not run by the tests: takes node and VS Code" in (site / "editors.html").read_text()
+
+
 def test_programs_are_in_colour(site: Path) -> None:
     assert re.search(r'<span class="k\w*">endpoint</span>', (site / "language.html").read_text())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 
 import click
@@ -22,5 +23,12 @@ def lsp(stdio: bool, kernel: str) -> None:
     if importlib.util.find_spec("pygls") is None:
         raise NfcError("the language server needs the package pygls", hint="pip install 'nfc[lsp]'")
     from nfc.lsp.server import make_server
+    from nfc.syntax.language import lark
 
-    make_server(kernel).start_io()
+    server = make_server(kernel)
+    lark()
+    # What is there now stays: else the collector looks through all of it every now and then, which
+    # takes some 40 ms in the middle of an answer.
+    gc.collect()
+    gc.freeze()
+    server.start_io()
