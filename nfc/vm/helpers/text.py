@@ -14,12 +14,13 @@ BASES = (0, 8, 10, 16)
 LONGEST_NUMBER = 63
 MAX_ARGUMENTS = 12  # MAX_BPRINTF_VARARGS
 SPACES = b" \t\n\v\f\r\xa0"  # lib/ctype.c has the no-break space of Latin-1 among them
+WORD = rb"[a-zA-Z0-9\xc0-\xd6\xd8-\xf6\xf8-\xff]"  # neither space nor punctuation in Latin-1
 # What bpf_bprintf_prepare knows, less what prints kernel addresses, which no simulator has.
 FORMAT = re.compile(
     rb"%([0+ -]*)([1-9]\d*)?(?:(?P<kind>(?P<long>l{0,2})[diuxX])"
-    rb"|(?P<string>s|p[ku]s)(?![a-zA-Z0-9])|(?P<char>c)|p(?P<address>[iI][46]))"
+    rb"|(?P<string>s|p[ku]s)(?!" + WORD + rb")|(?P<char>c)|p(?P<address>[iI][46]))"
 )
-ADDRESS = re.compile(rb"%[0+ -]*(?:[1-9]\d*)?p(?:[KxsSB]|(?![a-zA-Z0-9]))")
+ADDRESS = re.compile(rb"%[0+ -]*(?:[1-9]\d*)?p(?:[KxsSB]|(?!" + WORD + rb"))")
 
 
 def _text(m: Machine, place: int) -> bytes:

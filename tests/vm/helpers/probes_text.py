@@ -128,7 +128,26 @@ FORMATS: dict[str, tuple[int | str, ...]] = {
     "%d %d %d %d %d %d %d %d %d %d %d %d": tuple(range(12)), "%s.": ("",), "%0d": (9,),
     "%llu%c": (1, 0x41), "%c%d": (65, 7), "%s %d": ("x", 5),
 }  # fmt: skip
-BAD = (b"%", b"%z", b"%f", b"%.3d", b"%*d", b"%sx", b"%lc", b"%hd", b"%pz", b"%pI5", b"%o", b"%n")
+BAD = (
+    b"%",
+    b"%z",
+    b"%f",
+    b"%.3d",
+    b"%*d",
+    b"%sx",
+    b"%lc",
+    b"%hd",
+    b"%pz",
+    b"%pI5",
+    b"%o",
+    b"%n",
+    b"%s\xc3\xa9",
+    b"%s\xb7",
+    b"%s\xa0",
+    b"%s\xd7",
+    b"%s\xff",
+    b"%5c\xe9",
+)
 
 
 def _name(fmt: str) -> str:
@@ -148,7 +167,7 @@ def _prints() -> list[Probe]:
             code = printed(fmt.encode() + b"\0", *numbers)
             found.append(Probe(PRINT, _name(fmt), code, at))
     for raw in BAD:
-        name, at = f"bad {_name(raw.decode())}", () if raw == b"%z" else ONE_HOOK
+        name, at = f"bad {_name(raw.decode('latin-1'))}", () if raw == b"%z" else ONE_HOOK
         found += [
             Probe(PRINT, name, printed(raw + b"\0", 1, 2, 3), at),
             Probe(VPRINT, name, vprinted(raw + b"\0", 1, 2), at),
