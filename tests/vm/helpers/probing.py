@@ -28,6 +28,7 @@ from nfc.bpf.object import (
 SLOTS = 16  # of the log: a u64 each
 RAN = SLOTS - 1  # holds the probe's number and 1
 DROP = 2
+LOW = 1 << 31  # what an immediate holds, with its sign
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,13 @@ def to_stack(dst: int, off: int) -> list[I]:
 def onto_stack(off: int, content: bytes) -> list[I]:
     """Bytes onto the stack, zeros behind them up to a multiple of 4."""
     content += bytes(-len(content) % 4)
-    return [
-        put(4, off + at, struct.unpack_from("<i", content, at)[0])
-        for at in range(0, len(content), 4)
-    ]
+    found, at = [], 0
+    while at < len(content):
+        whole = int.from_bytes(content[at : at + 8], "little", signed=True)
+        size = 8 if (off + at) % 8 == 0 and len(content) - at >= 8 and -LOW <= whole < LOW else 4
+        found.append(put(size, off + at, struct.unpack_from("<i", content, at)[0]))
+        at += size
+    return found
 
 
 def context(dst: int = 1) -> I:

@@ -27,7 +27,7 @@ from seen import differences, ran
 from nfc.bpf.version import KernelVersion
 from nfc.vm.context import VERSION
 
-EXAMPLES = 2000 if os.environ.get("NFC_HELPERS") == "long" else 60  # at each hook
+EXAMPLES = 2000 if os.environ.get("NFC_HELPERS") == "long" else 50  # at each hook
 HMAC = 8  # in the flags of an SRH: what a header without a key becomes holds what lay there
 Sides = tuple[str, Kernel, Simulated]
 
