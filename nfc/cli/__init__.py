@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import importlib
 import io
+import json
 import os
 import signal
 import sys
@@ -75,6 +76,7 @@ def main() -> None:
     it was interrupted.
     """
     never_lost()
+    _open_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files, terminals that know few letters
             stream.reconfigure(errors="backslashreplace")
@@ -84,7 +86,10 @@ def main() -> None:
         output.error(error)
         sys.exit(error.exit_status)
     except click.ClickException as error:
-        error.show()
+        if "--json" in sys.argv[1:]:
+            click.echo(json.dumps({"ok": False, "error": error.format_message(), "hint": None}))
+        else:
+            error.show()
         sys.exit(error.exit_code)
     except OSError as error:  # EPIPE is click's
         what = "cannot write" if error.errno == errno.ENOSPC else error.filename or "failed"
@@ -99,6 +104,13 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):  # click makes one of the other
         sys.exit(128 + signal.SIGINT)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _open_closed() -> None:
+    """Streams that the caller has closed (`>&-`) go nowhere; Python has None in their place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (for good)
 
 
 if __name__ == "__main__":

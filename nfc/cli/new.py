@@ -98,6 +98,8 @@ def new(path: Path, hook: str) -> None:
 
     NAME may stand in a folder, as in functions/NAME. A file that is there already stays.
     """
+    if not path.name:
+        raise UsageError(f"a function cannot be called '{path}'", hint="give it a name")
     file = path.with_name(f"{path.name.removesuffix('.nf')}.nf")
     tests = file.with_suffix(".nft")
     text = template(file.stem, hook)

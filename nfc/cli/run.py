@@ -209,7 +209,7 @@ def _traced(text: str | None) -> tuple[int, range]:
     if text is None:
         return 0, range(0)
     found = re.fullmatch(r"(\d{1,12})(?:-(\d{1,12}))?", text)
-    if found is None or int(found[1]) < 1:
+    if found is None or int(found[1]) < 1 or (found[2] and int(found[2]) < int(found[1])):
         raise UsageError(f"--trace: '{text}' is neither a number nor FROM-TO", hint="such as 3-5")
     if found[2]:
         return 0, range(int(found[1]), int(found[2]) + 1)

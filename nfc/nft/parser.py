@@ -170,7 +170,7 @@ def _report(
     near = nearest(str(token), possible) if str(token).isidentifier() else None
     if {"SET", "ADD", "REMOVE"} <= expected and token.type in ("NAME", "SRH", "IP"):
         near = near or "a change is written as in the language: set srh.tag = 5"
-    if near is None and chunk[0].value == "test" and token is chunk[1]:
+    if near is None and chunk[0].value == "test" and (len(chunk) < 2 or token is chunk[1]):
         near = 'a test begins with its name: test "adds a TLV" of nsh { … }'
     diagnostics.error(span, f"expected {_expected(expected, words)}, found {found}", near)
 

@@ -85,7 +85,7 @@ class Fib:
         """Read the notation above; `name` is the file's, for errors. Raises UsageError."""
         try:
             parsed = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise UsageError(f"{name}: {error}") from None
         return _Reader(text, name).fib(parsed)
 

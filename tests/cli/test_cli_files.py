@@ -69,6 +69,43 @@ def test_errors_of_tests_are_json_too(nfc: Nfc, tag: Path) -> None:
     assert "cannot write" in json.loads(out)["error"]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "none.nf", "--pcap", "x", "--json"],
+        ["test", "none.nft", "--json"],
+        ["check", "--json"],
+    ],
+)
+def test_wrong_usage_is_json_where_json_is_asked_for(nfc: Nfc, command: list[str]) -> None:
+    code, out, err = nfc(*command)
+    assert (code, err) == (2, "")
+    assert set(json.loads(out)) == {"ok", "error", "hint"}
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["new", ""], "a function cannot be called"),
+        (["new", "/"], "a function cannot be called"),
+        (["run", "TAG", "--pcap", "TAG", "--trace", "5-2"], "neither a number nor FROM-TO"),
+    ],
+)
+def test_what_cannot_be_meant(nfc: Nfc, tag: Path, command: list[str], said: str) -> None:
+    code, out, err = nfc(*(str(tag) if word == "TAG" else word for word in command))
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+def test_streams_that_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    monkeypatch.setattr(sys, "argv", ["nfc", "completion", "bash"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+
+
 def test_a_terminal_that_knows_few_letters(tag: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.TextIOWrapper(io.BytesIO(), "latin-1")
     monkeypatch.setattr(sys, "stdout", out)

@@ -122,6 +122,13 @@ def test_all_in_one_run(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("text", ["test", "packet", "const", "use", "test # x"])
+def test_an_item_that_is_one_word(tmp_path: Path, text: str) -> None:
+    (problem,) = errors(tmp_path, text).diagnostics
+    assert problem.message.endswith("found the end of this item")
+    assert (problem.hint is not None) == text.startswith("test")
+
+
 def test_no_program(tmp_path: Path) -> None:
     from nfc.errors import NfcError
 

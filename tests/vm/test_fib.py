@@ -97,3 +97,8 @@ def test_what_is_wrong_with_a_file(text: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
         Fib.parse(text, "fib.toml")
     assert error.value.message.startswith(message)
+
+
+def test_a_list_without_end() -> None:
+    with pytest.raises(UsageError, match=r"fib\.toml: "):
+        Fib.parse("own = " + "[" * 100_000, "fib.toml")
