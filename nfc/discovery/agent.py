@@ -19,6 +19,7 @@ from typing import Final
 from nfc.deploy.places import generation, table_pin
 from nfc.deploy.select import select_one
 from nfc.deploy.state import Record, Store, open_store, state_dir
+from nfc.discovery.ask import MOST_COUNTED
 from nfc.discovery.mirror import MOST_HOPS, Globals, Hops, changes, doubts, wanted
 from nfc.discovery.rib import Cache, Prefix, look, neighbours
 from nfc.errors import KernelError, NfcError, UsageError
@@ -248,4 +249,4 @@ def _table(record: Record) -> Table:
 
 def _row(hops: Hops) -> tuple[int, ...]:
     told = [int.from_bytes(hop, "big") for hop in hops[:MOST_HOPS]]
-    return (min(len(hops), 255), *told, *[0] * (MOST_HOPS - len(told)))
+    return (min(len(hops), MOST_COUNTED), *told, *[0] * (MOST_HOPS - len(told)))

@@ -22,6 +22,7 @@ OAMP_TYPE: Final = 254
 SIZE: Final = 148  # stdlib/oamp.nf
 QUERY, FOUND, NO_ROUTE = 0, 1, 2
 MOST_HOPS: Final = 8
+MOST_COUNTED: Final = 255  # the count of that many next hops, or more
 _RECVRTHDR, _RTHDR = 56, 57  # linux/in6.h
 _PADDING: Final = bytes((4, 2, 0, 0))  # PadN: 148 + 4 is a multiple of 8
 _TRIES: Final = 3

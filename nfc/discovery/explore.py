@@ -15,7 +15,7 @@ from itertools import chain, islice
 from math import ceil
 from typing import Final
 
-from nfc.discovery.ask import Told
+from nfc.discovery.ask import MOST_COUNTED, Told
 from nfc.discovery.graph import Graph, Node
 from nfc.discovery.stopping import flows as flows_needed
 
@@ -281,7 +281,8 @@ class Explorer:
         node.next = sorted(nexts | edges)
         if told.hops:
             node.how = "asked"
-            node.notes.append(f"{told.count - len(told.hops)} more next hops are not told")
+            least = "at least " if told.count == MOST_COUNTED else ""
+            node.notes.append(f"{least}{told.count - len(told.hops)} more next hops are not told")
         elif node.next:
             node.how = "probed"
         if told.problem:

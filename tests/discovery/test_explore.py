@@ -277,6 +277,13 @@ def test_what_a_router_does_not_tell() -> None:
     assert graph.nodes[str(eight[0])].mark() == "  (silent; no flow came here)"
 
 
+def test_more_next_hops_than_can_be_counted() -> None:
+    told = Told(True, tuple(address(n) for n in range(0x10, 0x18)), 255)
+    explorer = Explorer(END, [Router("r1", (address(1),), sid(1))], lambda at: told)
+    explorer.note((0, 1), Seen(address(1)))
+    assert explorer.graph().nodes["r1"].notes == ["at least 247 more next hops are not told"]
+
+
 def test_a_link_local_next_hop_is_next_to_somebody() -> None:
     """Two routers may tell of the same one, and mean two."""
     near = Told(True, (IPv6Address("fe80::1"),), 1)
