@@ -1,15 +1,13 @@
 """Keeps the table of a deployed `end_oamp` as the kernel's routes are.
 
-Events of rtnetlink only ring: what is true is read by a dump, compared with what the table has,
-and the differences are written. So no order of events, lost event or replaced next hop can leave
-the table wrong for longer than it takes to look again.
+Events of rtnetlink ring: what is true is read by a dump, compared with what the table has, and the
+differences are written. So no order of events, lost event or replaced next hop can leave the table
+wrong for longer than it takes to look again. And events say what a dump may have missed (`bell`).
 """
 
 from __future__ import annotations
 
-import errno
 import select
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,11 +18,11 @@ from nfc.deploy.places import generation, table_pin
 from nfc.deploy.select import select_one
 from nfc.deploy.state import Record, Store, open_store, state_dir
 from nfc.discovery.ask import MOST_COUNTED
+from nfc.discovery.bell import Bell, opened
 from nfc.discovery.mirror import MOST_HOPS, Globals, Hops, changes, doubts, wanted
-from nfc.discovery.rib import Cache, Prefix, look, neighbours
+from nfc.discovery.rib import Lookout, Prefix, neighbours
 from nfc.errors import KernelError, NfcError, UsageError
 from nfc.kernel.maps import Map
-from nfc.kernel.netns import run_in
 from nfc.kernel.pins import open_pinned
 from nfc.manifest import Table
 from nfc.observe.tables import Entries
@@ -33,10 +31,8 @@ TABLE: Final = "routes"
 FIELDS: Final = ("hops", *(f"hop{n}" for n in range(MOST_HOPS)))
 SETTLE_S: Final = 0.02  # events that come together are looked at together
 LOOK_AGAIN_S: Final = 30.0  # without any event
+_MOST_LOOKS: Final = 50
 _CHECK_S: Final = 0.5  # how soon a signal, or another program, is seen
-# RTNLGRP_LINK, NEIGH, IPV6_ROUTE, IPV6_RULE, IPV6_NETCONF (which says whether routes over links
-# that are down count), NEXTHOP (linux/rtnetlink.h)
-_GROUPS: Final = sum(1 << number - 1 for number in (1, 3, 11, 19, 25, 32))
 
 
 @dataclass
@@ -59,9 +55,10 @@ class Counts:
 class Mirror:
     """The table of one deployed function; a context manager that closes the map."""
 
-    def __init__(self, record: Record, only: int | None = None) -> None:
-        """Open the table; `only` is the one routing table to look up, without any rule. Raises
-        UsageError where the function has none such, KernelError."""
+    def __init__(self, record: Record, only: int | None = None, bell: Bell | None = None) -> None:
+        """Open the table; `only` is the one routing table to look up, without any rule; `bell` is
+        needed where routes may change under a look. Raises UsageError where the function has no
+        such table, KernelError."""
         self.record = record
         self.only = only
         self.doubts: tuple[str, ...] = ()
@@ -70,7 +67,7 @@ class Mirror:
         self._map = Map.of(open_pinned(generation(record) / table_pin(self.table)))
         self._entries = Entries(self._map, self.table)
         self.counts = Counts()
-        self._cache: Cache = {}
+        self._lookout = Lookout(record.namespace, bell)
         self._has: dict[Prefix, tuple[int, ...]] = {
             (key[0], key[1].to_bytes(16, "big")): rows[0] for key, rows in self._entries.items()
         }
@@ -78,14 +75,20 @@ class Mirror:
     def sync(self) -> Counts:
         """Look at what the kernel routes by, and write what is different. Raises KernelError,
         NfcError where the table is too small."""
-        netns = self.record.namespace
-        known = Globals(neighbours(netns))
-        rib = look(netns, self._cache)
+        known = Globals(neighbours(self.record.namespace))
+        rib = self._lookout.look()
         self.counts.dumps += 1
         self.doubts = tuple(doubts(rib)) if self.only is None else ()
         self.look_again = min(LOOK_AGAIN_S, (rib.expires or LOOK_AGAIN_S) + SETTLE_S)
+        if self.overtaken:
+            self.look_again = 0.0
         self.write(wanted(rib, known, self.only))
         return self.counts
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether routes changed under the last look, so that it has to be taken again."""
+        return self._lookout.overtaken
 
     def write(self, found: Mapping[Prefix, Hops]) -> None:
         """Make the table so, in an order in which no destination has a third answer meanwhile;
@@ -148,9 +151,9 @@ def run(
         told.clear()
         told.update(mirror.doubts)
 
-    with _bell(record.namespace) as bell:
+    with opened(record.namespace) as bell:
         while True:
-            with Mirror(record, only) as mirror:
+            with Mirror(record, only, bell) as mirror:
                 ready(_settled(mirror, stop))
                 tell(mirror)
                 current = _serve(mirror, bell, stop, again, tell)
@@ -160,10 +163,15 @@ def run(
 
 
 def _settled(mirror: Mirror, stop: Callable[[], bool]) -> Counts:
-    """The first look, again and again until the routes stand still for it."""
-    while not stop():
+    """The first look, until the routes stand still for it; if they never do, what several looks
+    have seen."""
+    for _ in range(_MOST_LOOKS):
+        if stop():
+            break
         with _unless_they_change():
-            return mirror.sync()
+            mirror.sync()
+            if not mirror.overtaken:
+                break
     return mirror.counts
 
 
@@ -178,7 +186,7 @@ def _unless_they_change() -> Iterator[None]:
 
 def _serve(
     mirror: Mirror,
-    bell: socket.socket,
+    bell: Bell,
     stop: Callable[[], bool],
     again: Callable[[], bool],
     tell: Callable[[Mirror], None],
@@ -199,40 +207,11 @@ def _serve(
         if not rang and time.monotonic() - looked < mirror.look_again:
             continue
         time.sleep(SETTLE_S)
-        _drain(bell)
         looked = time.monotonic()
         with _unless_they_change():
             mirror.sync()
         tell(mirror)
     return None
-
-
-@contextmanager
-def _bell(netns: str | None) -> Iterator[socket.socket]:
-    """A socket that is readable when routes, neighbours or links have changed."""
-
-    def make() -> socket.socket:
-        made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-        made.bind((0, _GROUPS))
-        made.setblocking(False)
-        return made
-
-    made = run_in(netns, make)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-def _drain(bell: socket.socket) -> None:
-    while True:
-        try:
-            bell.recv(65536)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:  # some were lost: no matter
-                raise
 
 
 def _table(record: Record) -> Table:

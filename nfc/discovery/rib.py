@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from nfc.discovery.bell import Bell, Heard, Place
 from nfc.discovery.rules import HEADER as RULE_HEADER
 from nfc.discovery.rules import USUAL, Rule, parse
 from nfc.errors import KernelError
@@ -71,12 +72,58 @@ class Rib:
     expires: float | None = None
 
 
-def look(netns: str | None = None, cache: Cache | None = None) -> Rib:
-    """The rules and every table. `cache` holds what messages came to the last time, as most are
-    the same again. Raises KernelError; without an errno where the routes do not stand still."""
-    rules = rtdump.dump(rtdump.GETRULE, RULE_HEADER.pack(_AF_INET6, *[0] * 8), netns)
-    routes = rtdump.dump(rtdump.GETROUTE, HEADER.pack(_AF_INET6, *[0] * 8), netns)
-    return rib(tuple(map(parse, rules)), routes, lambda: nexthops(netns), cache)
+def look(netns: str | None = None) -> Rib:
+    """The rules and every table. Raises KernelError; without an errno where the routes do not
+    stand still."""
+    return Lookout(netns).look()
+
+
+class Lookout:
+    """Looks again and again. With a bell it knows what a look may have missed because routes
+    changed under it, and keeps of that what was there before."""
+
+    def __init__(self, netns: str | None = None, bell: Bell | None = None) -> None:
+        """Nothing has been seen yet."""
+        self.netns, self.bell = netns, bell
+        self.overtaken = False  # whether routes changed under the last look
+        self._cache: Cache = {}
+        self._places: dict[Place, list[bytes]] = {}
+        self._before = Heard()
+
+    def look(self) -> Rib:
+        """As `look`."""
+        rules = rtdump.dump(rtdump.GETRULE, RULE_HEADER.pack(_AF_INET6, *[0] * 8), self.netns)
+        before = self._heard()
+        routes = rtdump.dump(rtdump.GETROUTE, HEADER.pack(_AF_INET6, *[0] * 8), self.netns)
+        during = self._heard()
+        before.gone = self._before.gone | before.gone | during.gone
+        before.lost = self._before.lost or before.lost or during.lost
+        self.overtaken, self._before = bool(during), during
+        places: dict[Place, list[bytes]] = {}
+        for body in routes:
+            if body not in self._cache:
+                self._cache[body] = _Route.read(body)
+            one = self._cache[body]
+            if one is not None:
+                places.setdefault((one.table, *one.prefix), []).append(body)
+        if self.overtaken:
+            self._keep(places, before)
+        self._places = places
+        bodies = (body for several in places.values() for body in several)
+        return rib(tuple(map(parse, rules)), bodies, lambda: nexthops(self.netns), self._cache)
+
+    def _heard(self) -> Heard:
+        return Heard() if self.bell is None else self.bell.heard()
+
+    def _keep(self, places: dict[Place, list[bytes]], heard: Heard) -> None:
+        """What was there, unless it is known to have gone."""
+        for place, old in self._places.items():
+            new = places.get(place)
+            if new is None:
+                if heard.lost or not heard.gone.get(place, False):
+                    places[place] = old
+            elif place not in heard.gone and not heard.lost and set(new) < set(old):
+                places[place] = old
 
 
 def rib(

@@ -5,6 +5,7 @@ h1 - r1 (end_oamp, agent) - h2, and three more next hops on r1's right link.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -23,6 +24,8 @@ from nfc.deploy.state import open_store
 from nfc.discovery.agent import Mirror
 from nfc.discovery.ask import DROPS as NONE
 from nfc.discovery.ask import SILENT, Told, ask
+from nfc.discovery.bell import opened
+from nfc.discovery.rib import Lookout, look
 from nfc.errors import NfcError
 from nfc.lab import Chain, chain
 from nfc.resources import data_dir
@@ -288,6 +291,49 @@ def test_it_stays_right_while_routes_change(net: Chain, r1: str) -> None:
         mirror.sync()
         assert (mirror.counts.put, mirror.counts.removed) == (0, 0)
         assert mirror.counts.entries >= PREFIXES
+
+
+def test_a_route_that_stays_is_never_missed(net: Chain) -> None:
+    """While others change under each look. The kernel's dump alone misses some now and then."""
+    name, there = net.lab.name("r1"), 3000
+    prefixes = [f"fd78:{number >> 8:x}:{number & 255:x}::/48" for number in range(there)]
+    ip(name, *(f"route add {prefix} via {HOPS[0]} dev eth1" for prefix in prefixes))
+    change = (
+        "while :; do for n in $(seq 200); do "
+        f"echo route replace fd10:$n::/48 via {HOPS[1]} dev eth1; done; "
+        "for n in $(seq 200); do echo route del fd10:$n::/48; done; done"
+    )
+    churn = subprocess.Popen(
+        ["sh", "-c", f"({change}) | ip -n {name} -6 -force -batch -"],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    looks, overtaken = 0, 0
+    try:
+        with opened(name) as bell:
+            lookout = Lookout(name, bell)
+            lookout.look()
+            end = time.monotonic() + CHURN_S
+            while time.monotonic() < end:
+                found = lookout.look()
+                looks += 1
+                overtaken += lookout.overtaken
+                seen = sum(prefix[1][:2] == b"\xfd\x78" for prefix in found.tables[254])
+                assert seen == there, f"{looks} looks, {overtaken} overtaken"
+            os.killpg(churn.pid, signal.SIGKILL)
+            churn.wait()
+            while True:
+                found = lookout.look()
+                if not lookout.overtaken:
+                    break
+            assert found == look(name)
+        print(f"{looks} looks, {overtaken} overtaken by changes")
+        assert overtaken
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(churn.pid, signal.SIGKILL)
+        churn.wait()
+        ip(name, *(f"route del {prefix}" for prefix in prefixes))
 
 
 def test_the_agent_needs_no_capability(
