@@ -54,7 +54,8 @@ _VARYING = re.compile(
     r"(?P<number>[-+−]?\d[\d,.]*(?: *(?:ns|µs|ms|s)\b)?)|(?P<bar>[█-▏]+)|(?P<space> +)|."
 )
 # What a page may change, and does not belong to it.
-_NOT_COPIED = {".git", ".venv", "build", "dist", "node_modules"}
+_NOT_COPIED = {".git", ".venv", ".hypothesis", "build", "dist"}
+_WITHOUT = shutil.ignore_patterns("node_modules")
 
 
 @dataclass(frozen=True)
@@ -290,7 +291,7 @@ def _copied(folder: Path) -> Path:
         if path.name in _NOT_COPIED or path.name.endswith("_cache"):
             continue
         if path.is_dir():
-            shutil.copytree(path, copy / path.name, symlinks=True)
+            shutil.copytree(path, copy / path.name, symlinks=True, ignore=_WITHOUT)
         else:
             shutil.copy2(path, copy)
     return copy

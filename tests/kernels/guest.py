@@ -131,9 +131,10 @@ def _session() -> tempfile.TemporaryDirectory[str]:
 
 
 def _boot(kernel: Kernel, work: Path, timeout: float) -> Ran:
-    size = (work / "initramfs").stat().st_size >> 20
+    # Files may fill half of the memory that is there beside the archive, and take more than in it.
+    memory = 512 + 4 * (work / "initramfs").stat().st_size // (1 << 20)
     command = [
-        *(QEMU, "-accel", "tcg", "-cpu", "Nehalem", "-smp", "1", "-m", str(512 + 2 * size)),
+        *(QEMU, "-accel", "tcg", "-cpu", "Nehalem", "-smp", "1", "-m", str(memory)),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-kernel", str(kernel.image), "-initrd", "initramfs"),
         # A panic ends the guest at once.

@@ -31,6 +31,7 @@ UNWANTED = frozenset(
     {
         *("test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3"),
         *("site-packages", "pip", "setuptools", "pkg_resources", "mypy", "mypyc", "librt"),
+        *("mkdocs", "material", "babel"),
     }
 )
 _NEEDLESS = re.compile(r"\.a$|__mypyc|^_tkinter|^_test")
