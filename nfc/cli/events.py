@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from nfc.cli import options, output
+from nfc.cli import options
 from nfc.cli.names import deployed
 
 
@@ -32,9 +32,8 @@ def events(
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with output.errors_as_json(as_json, lines=True):
-            for event in follow(name, netns, count=count, timeout=timeout):
-                click.echo(json.dumps(event.to_json()) if as_json else str(event))
-                sys.stdout.flush()
+        for event in follow(name, netns, count=count, timeout=timeout):
+            click.echo(json.dumps(event.to_json()) if as_json else str(event))
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return

@@ -461,8 +461,7 @@ def _undeploy(store: Store, record: Record) -> str:
         after = f"its namespace is gone ({error.message})"
     shutil.rmtree(folder(record.netns, record.name), ignore_errors=True)
     remove_empty(record.netns, record.name)
-    store.remove(record.netns, record.name, next_=True)
-    store.remove(record.netns, record.name)
+    store.forget(record.netns, record.name)
     where = "" if record.netns == HERE else f" in {record.netns}"
     return f"{record.name} off {record.route_text}{where}: {after}"
 

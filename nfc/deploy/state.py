@@ -233,6 +233,26 @@ class Store:
         except OSError as error:
             raise _refused(path, error) from None
 
+    def reader_lock(self, netns: str, name: str) -> Path:
+        """The file that who reads a function's events has locked."""
+        return self._path(netns, name).with_name(f"{name}.events.lock")
+
+    def forget(self, netns: str, name: str) -> None:
+        """Remove all that is kept of a function; a lock that somebody holds stays. Raises
+        NfcError."""
+        self.remove(netns, name, next_=True)
+        self.remove(netns, name)
+        path = self.reader_lock(netns, name)
+        with contextlib.suppress(OSError):
+            lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(lock)
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+
     def clean(self) -> None:
         """Remove what a killed command had begun to write."""
         for path in self.root.glob("*/*.new"):

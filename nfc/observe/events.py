@@ -15,7 +15,7 @@ from nfc.deploy import values
 from nfc.deploy.places import events_map
 from nfc.deploy.recovery import recover_all
 from nfc.deploy.select import select_one
-from nfc.deploy.state import HERE, Record, Store, open_store, state_dir
+from nfc.deploy.state import Record, Store, open_store, state_dir
 from nfc.errors import NfcError
 from nfc.manifest import Event, Manifest
 
@@ -178,9 +178,11 @@ def _current(record: Record) -> Record:
 @contextmanager
 def _only_reader(record: Record) -> Iterator[None]:
     """A ring buffer has one read position, in the kernel: two readers would share events out."""
-    place = "here" if record.netns == HERE else f"netns-{record.netns}"
-    path = state_dir() / place / f"{record.name}.events.lock"
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    path = Store(state_dir()).reader_lock(record.netns, record.name)
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        raise NfcError(f"{record.name} is not deployed any more") from None
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
