@@ -255,10 +255,6 @@ def plain(folder: Path) -> Iterator[Place]:
     copy = _copied(folder)
     home = folder / "home"
     home.mkdir()
-    python = copy / ".venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
-    python.chmod(0o755)
     yield Place(copy, folder, _environment(home))
 
 
