@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +55,17 @@ Finalized()
     )
     assert done.returncode == 0
     assert "ValueError: of a finalizer" in done.stderr
+
+
+def test_an_interrupt_while_it_imports_is_no_traceback(tmp_path: Path) -> None:
+    """As Ctrl-C in the first tenths of a second."""
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "import nfc.__main__; nfc.__main__.main()"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -140,27 +140,29 @@ def test_set_takes_effect_without_a_reload(place: Router) -> None:
 def mismatches(place: Router, *steps: tuple[str, ...]) -> tuple[int, int]:
     """(Packets, those that saw two different values) while these params are set over and over."""
     place.deploy(TWO_PARAMS)
-    with place.stream(6000, 6000) as stream:
+    begin = time.monotonic()
+    with place.stream(1_000_000, 6000) as stream:
         value = 0
-        while stream.running:
+        while value < 20 or time.monotonic() < begin + 1:
             value += 1
             for names in steps:
                 set_params("f", None, dict.fromkeys(names, str(value)))
-        assert value >= 10
+        sent, _ = stream.end()
     (status,) = read_status(["f"], None)
     assert status.counters is not None
-    return status.counters.packets, status.counters.dropped
+    assert status.counters.packets == sent
+    return sent, status.counters.dropped
 
 
 def test_params_of_one_set_take_effect_together(place: Router) -> None:
     packets, different = mismatches(place, ("one_side", "other_side"))
-    assert (packets, different) == (6000, 0)
+    assert packets > 0
+    assert different == 0
 
 
 def test_params_of_two_sets_do_not(place: Router) -> None:
     """So the test before this one would see it if one set were two steps."""
-    packets, different = mismatches(place, ("one_side",), ("other_side",))
-    assert packets == 6000
+    _, different = mismatches(place, ("one_side",), ("other_side",))
     assert different > 0
 
 
