@@ -11,6 +11,7 @@ What stands behind the kind of a block, on the line that opens it, says how it i
     numbers="vary"    output: numbers, and the bars drawn of them, may be others
     of="PAGE"         output of the commands of another page: it is in what they print
     long="REASON"     run only where NFC_PAGES=long is set
+    but="COMMAND"     run without the line that begins with that command: it runs the pages
     norun="REASON"    not run at all
 
 In output, … stands for anything in a line, and a line of … for any lines. tests/page_setup has
@@ -46,7 +47,7 @@ LONG = os.environ.get("NFC_PAGES") == "long"
 TIMEOUT_S = 60
 READY_S = 20  # until a command that runs on is ready
 RUN = ("sh", "console", "python")  # kinds of blocks that are commands
-OPTIONS = {"file", "at", "when", "until", "status", "numbers", "of", "long", "norun"}
+OPTIONS = {"file", "at", "when", "until", "status", "numbers", "of", "long", "but", "norun"}
 
 _FENCE = re.compile(r"^(?P<fence>```+)(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=fence)$", re.S | re.M)
 _OPTION = re.compile(r' *([a-z]+)="([^"]*)"')
@@ -344,6 +345,11 @@ def _run(block: Block, place: Place) -> str | None:
         place.begin(block)
         return None
     script = block.text
+    if "but" in block.options:
+        lines = script.splitlines(keepends=True)
+        kept = [line for line in lines if not line.startswith(block.options["but"])]
+        assert len(kept) == len(lines) - 1, f"{block}: no such line"
+        script = "".join(kept)
     if block.kind == "python":
         script = f"python - {_given(script)}"
     return place.run(script, at, status)
