@@ -56,8 +56,8 @@ class Result:
     `packet` is what leaves through `link`, after the hop limit went down. `rule` counts from 0.
     `events` are the ring buffer's records, `counts` what named counters went up by. `errors` are
     reasons of which any may be counted, when several hold. `lost` are counts with keys that
-    found no room. `memory` is as in `Arrival`, after. `evicted` are LRU tables that were full when
-    an entry came: the kernel takes out some others, and which of them nobody can tell.
+    found no room. `memory` is as in `Arrival`, after. `evicted` are LRU tables that were half full
+    or more when an entry came: the kernel may take out others, nobody can tell which.
     """
 
     fate: str

@@ -16,7 +16,7 @@ class Changes:
 
     tables: dict[str, dict[tuple[int, ...], tuple[int, ...]]]
     lost: int = 0
-    evicted: set[str] = field(default_factory=set)  # tables where others had to make room
+    evicted: set[str] = field(default_factory=set)  # tables where others may have made room
     failed: bool = False
 
     @classmethod
@@ -30,10 +30,14 @@ class Changes:
         if table.kind == "array":
             if key[0] >= table.entries:
                 return False
+        elif table.kind == "lru":
+            # The kernel takes room for the new value before it gives up the old one of its key, and
+            # keeps up to half of the room for other CPUs (htab_lru_map_update_elem and
+            # bpf_common_lru_populate, kernel/bpf).
+            if 2 * len(rows) >= table.entries:
+                self.evicted.add(table.name)
         elif key not in rows and len(rows) >= table.entries:
-            if table.kind != "lru":
-                return False
-            self.evicted.add(table.name)
+            return False
         rows[key] = row
         return True
 

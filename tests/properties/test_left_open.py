@@ -75,3 +75,19 @@ def test_all_else_is_the_same(place: Place, tmp_path: Path, size: int, more: str
     found, _ = compare(place, compilation, generated, packets, seen, native=True)
     assert sum(result.beyond for result in found) > 20
     assert sum(bool(result.evicted) for result in found) > 5
+
+
+def test_a_key_that_is_there_needs_room_too(place: Place, tmp_path: Path) -> None:
+    """Found by fuzzing: in a full LRU table, another entry goes for the new value of a key."""
+    source = "table t: lru[2] { k: u16 } to { n: u16 } endpoint f { otherwise {" + (
+        " put t[srh.tag & 1] { n = srh.tag } forward } }"
+    )
+    path = tmp_path / "f.nf"
+    path.write_text(source)
+    compilation = compile_file(path, "6.12")
+    (compiled,) = compilation.functions
+    packets = [packet(Random(label), label) for label in range(40)]
+    seen = place.try_out(compilation, compiled, {}, {}, packets)
+    generated = Generated(source, "endpoint", (), {}, {})
+    found, _ = compare(place, compilation, generated, packets, seen, native=False)
+    assert any(result.evicted for result in found)
