@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
@@ -47,8 +48,12 @@ def test_wrong_usage(
 ) -> None:
     monkeypatch.setenv("NFC_STATE_DIR", str(tmp_path))
     code, out, err = nfc("delay", *arguments)
-    assert (code, out) == (1 if "--to" in arguments else 2, "")
-    assert err
+    assert code == (1 if "--to" in arguments else 2)
+    if "--json" in arguments:
+        assert (json.loads(out)["ok"], err) == (False, "")
+    else:
+        assert err
+        assert not out
 
 
 def test_help_imports_little() -> None:

@@ -84,6 +84,10 @@ def test_nothing_is_left_out(program: Generated, tmp_path: Path) -> None:
     assert picture.startswith("<svg") and picture.count("<text") > len(explanation.rules)
 
 
+# Named where they are declared, an entry's key where the entry is looked up.
+_ELSEWHERE = (Span, typed.Tlv, typed.Table, typed.Entry)
+
+
 def names_in(item: object) -> set[str]:
     """The names of all that an edit or a condition speaks of."""
     found: set[str] = set()
@@ -99,7 +103,10 @@ def names_in(item: object) -> set[str]:
                 found.add(state.name)
             case typed.EntryRead(entry=entry, member=member):
                 found |= {entry.table.name, member.name}
-            case typed.HasEntry(entry=entry) | typed.SetEntry(entry=entry):
+            case typed.HasEntry(entry=entry):
+                found.add(entry.table.name)
+                waiting += entry.key
+            case typed.SetEntry(entry=entry):
                 found.add(entry.table.name)
             case typed.HasTlv(tlv=tlv) | typed.SetTlv(tlv=tlv) | typed.RemoveTlv(tlv=tlv):
                 found.add(tlv.name)
@@ -121,7 +128,7 @@ def names_in(item: object) -> set[str]:
                 found.add(value_text(kind, number))
         if isinstance(one, tuple):
             waiting += one
-        elif is_dataclass(one) and not isinstance(one, Span | typed.Tlv | typed.Table):
+        elif is_dataclass(one) and not isinstance(one, _ELSEWHERE):
             waiting += [getattr(one, f.name) for f in fields(one)]
     return found
 
