@@ -31,7 +31,11 @@ TABLE: Final = "routes"
 FIELDS: Final = ("hops", *(f"hop{n}" for n in range(MOST_HOPS)))
 SETTLE_S: Final = 0.02  # events that come together are looked at together
 LOOK_AGAIN_S: Final = 30.0  # without any event
-_MOST_LOOKS: Final = 50
+_MOST_LOOKS: Final = 50  # for routes to stand still before the table is written at first
+UNSURE: Final = (
+    "routes changed under every look so far: some that did not change may be missing until all "
+    "stand still for one"
+)
 _CHECK_S: Final = 0.5  # how soon a signal, or another program, is seen
 
 
@@ -55,10 +59,12 @@ class Counts:
 class Mirror:
     """The table of one deployed function; a context manager that closes the map."""
 
-    def __init__(self, record: Record, only: int | None = None, bell: Bell | None = None) -> None:
-        """Open the table; `only` is the one routing table to look up, without any rule; `bell` is
-        needed where routes may change under a look. Raises UsageError where the function has no
-        such table, KernelError."""
+    def __init__(
+        self, record: Record, only: int | None = None, lookout: Lookout | None = None
+    ) -> None:
+        """Open the table; `only` is the one routing table to look up, without any rule; a
+        `lookout` with a bell is needed where routes may change under a look. Raises UsageError
+        where the function has no such table, KernelError."""
         self.record = record
         self.only = only
         self.doubts: tuple[str, ...] = ()
@@ -67,7 +73,7 @@ class Mirror:
         self._map = Map.of(open_pinned(generation(record) / table_pin(self.table)))
         self._entries = Entries(self._map, self.table)
         self.counts = Counts()
-        self._lookout = Lookout(record.namespace, bell)
+        self._lookout = lookout or Lookout(record.namespace)
         self._has: dict[Prefix, tuple[int, ...]] = {
             (key[0], key[1].to_bytes(16, "big")): rows[0] for key, rows in self._entries.items()
         }
@@ -75,20 +81,26 @@ class Mirror:
     def sync(self) -> Counts:
         """Look at what the kernel routes by, and write what is different. Raises KernelError,
         NfcError where the table is too small."""
+        self.write(self.look())
+        return self.counts
+
+    def look(self) -> Mapping[Prefix, Hops]:
+        """What the table should have, by what the kernel routes by. Raises KernelError."""
+        self.look_again = 0.0  # also when it fails
         known = Globals(neighbours(self.record.namespace))
         rib = self._lookout.look()
         self.counts.dumps += 1
         self.doubts = tuple(doubts(rib)) if self.only is None else ()
-        self.look_again = min(LOOK_AGAIN_S, (rib.expires or LOOK_AGAIN_S) + SETTLE_S)
-        if self.overtaken:
-            self.look_again = 0.0
-        self.write(wanted(rib, known, self.only))
-        return self.counts
+        if not self.sure:
+            self.doubts += (UNSURE,)
+        if not self._lookout.overtaken:
+            self.look_again = min(LOOK_AGAIN_S, (rib.expires or LOOK_AGAIN_S) + SETTLE_S)
+        return wanted(rib, known, self.only)
 
     @property
-    def overtaken(self) -> bool:
-        """Whether routes changed under the last look, so that it has to be taken again."""
-        return self._lookout.overtaken
+    def sure(self) -> bool:
+        """Whether what was seen last has every route that stays."""
+        return self._lookout.sure
 
     def write(self, found: Mapping[Prefix, Hops]) -> None:
         """Make the table so, in an order in which no destination has a third answer meanwhile;
@@ -152,9 +164,12 @@ def run(
         told.update(mirror.doubts)
 
     with opened(record.namespace) as bell:
+        lookout = Lookout(record.namespace, bell)
         while True:
-            with Mirror(record, only, bell) as mirror:
-                ready(_settled(mirror, stop))
+            with Mirror(record, only, lookout) as mirror:
+                if not settle(mirror, stop):
+                    return mirror.counts
+                ready(mirror.counts)
                 tell(mirror)
                 current = _serve(mirror, bell, stop, again, tell)
                 if current is None:
@@ -162,17 +177,20 @@ def run(
                 record = current
 
 
-def _settled(mirror: Mirror, stop: Callable[[], bool]) -> Counts:
-    """The first look, until the routes stand still for it; if they never do, what several looks
-    have seen."""
-    for _ in range(_MOST_LOOKS):
-        if stop():
-            break
+def settle(mirror: Mirror, stop: Callable[[], bool]) -> bool:
+    """Write the table once a look has every route that stays; if routes change under fifty, what
+    these have seen together, which is then among the doubts. Until then the table is left as it
+    is: what others have written or an agent before this one may be right. False when it was told
+    to stop first. Raises KernelError, NfcError."""
+    looks = 0
+    while not stop():
+        looks += 1
         with _unless_they_change():
-            mirror.sync()
-            if not mirror.overtaken:
-                break
-    return mirror.counts
+            found = mirror.look()
+            if mirror.sure or looks >= _MOST_LOOKS:
+                mirror.write(found)
+                return True
+    return False
 
 
 @contextmanager

@@ -42,6 +42,10 @@ class Heard:
         """Whether any route has changed."""
         return bool(self.gone) or self.lost
 
+    def then(self, later: Heard) -> Heard:
+        """Both, one after the other."""
+        return Heard(self.gone | later.gone, self.lost or later.lost)
+
 
 class Bell:
     """The open socket, in a namespace."""

@@ -80,12 +80,17 @@ def look(netns: str | None = None) -> Rib:
 
 class Lookout:
     """Looks again and again. With a bell it knows what a look may have missed because routes
-    changed under it, and keeps of that what was there before."""
+    changed under it, and keeps of that what was there before.
+
+    Until one look had routes that stood still, nothing says what was there before: the first
+    looks may all have missed the same routes, since each goes on by counting at the same places.
+    """
 
     def __init__(self, netns: str | None = None, bell: Bell | None = None) -> None:
         """Nothing has been seen yet."""
         self.netns, self.bell = netns, bell
         self.overtaken = False  # whether routes changed under the last look
+        self.sure = False  # whether they did not under one look, so that none that stays is missing
         self._cache: Cache = {}
         self._places: dict[Place, list[bytes]] = {}
         self._before = Heard()
@@ -93,12 +98,11 @@ class Lookout:
     def look(self) -> Rib:
         """As `look`."""
         rules = rtdump.dump(rtdump.GETRULE, RULE_HEADER.pack(_AF_INET6, *[0] * 8), self.netns)
-        before = self._heard()
+        before = self._before = self._before.then(self._heard())  # kept also if the dump fails
         routes = rtdump.dump(rtdump.GETROUTE, HEADER.pack(_AF_INET6, *[0] * 8), self.netns)
         during = self._heard()
-        before.gone = self._before.gone | before.gone | during.gone
-        before.lost = self._before.lost or before.lost or during.lost
         self.overtaken, self._before = bool(during), during
+        self.sure = self.sure or not during
         places: dict[Place, list[bytes]] = {}
         for body in routes:
             if body not in self._cache:
@@ -107,7 +111,7 @@ class Lookout:
             if one is not None:
                 places.setdefault((one.table, *one.prefix), []).append(body)
         if self.overtaken:
-            self._keep(places, before)
+            self._keep(places, before.then(during))
         self._places = places
         bodies = (body for several in places.values() for body in several)
         return rib(tuple(map(parse, rules)), bodies, lambda: nexthops(self.netns), self._cache)
