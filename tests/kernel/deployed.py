@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -193,7 +194,13 @@ def number(raw: bytes) -> int:
 @contextmanager
 def router(folder: Path) -> Iterator[Router]:
     with chain("h1", "r1", "h2") as net:
-        yield Router(net, folder)
+        made = Router(net, folder)
+        # The kernel's own routes come when link-local addresses are found to be nobody else's.
+        deadline = time.monotonic() + 10
+        while made.ip("addr show scope link -tentative").count("inet6") < 2:
+            assert time.monotonic() < deadline, made.ip("addr show")
+            time.sleep(0.05)
+        yield made
 
 
 def fresh(place: Router) -> None:
