@@ -67,55 +67,44 @@ def test(
 
     Exit status: 0 all passed, 1 a test failed or a file has an error, 2 wrong usage.
     """
-    with output.errors_as_json(as_json):
-        _test(paths, kernel, pattern, listing, junit, cover, cover_html, as_json)
-
-
-def _test(
-    paths: tuple[Path, ...],
-    kernel: bool,
-    pattern: str,
-    listing: bool,
-    junit: Path | None,
-    cover: bool,
-    cover_html: Path | None,
-    as_json: bool,
-) -> None:
     from nfc.nft import report
     from nfc.nft.run import find, machine_for
 
-    files = find(paths or (Path(),))
-    if listing:
-        _list(files, pattern, as_json)
-        return
-    for out in (junit, cover_html):
-        not_over(out, *files, *(file.with_suffix(".nf") for file in files))
-    begin = time.monotonic()
-    covering = cover or cover_html is not None
-    machine = machine_for(kernel, trace=covering)
-    runner = _Runner(machine, pattern, quiet=as_json, covering=covering)
-    try:
-        for file in files:
-            runner.file(file)
-    finally:
-        machine.close()
-    results, broken = runner.results, runner.broken
-    if not results and not broken:
-        said = f"no test holds '{pattern}' in its name" if pattern else "these files hold no test"
-        raise UsageError(said)
-    if cover_html is not None:
-        _write_html(cover_html, runner.coverage_page())
-    if junit is not None:
-        _write(junit, report.junit(results, broken, machine.name))
-    if as_json:
-        found = report.to_json(results, broken, machine.name)
-        output.show_json(found | runner.coverage_json())
-    else:
-        if cover:
-            click.echo(runner.coverage_table())
-        click.echo(report.summary(results, broken, machine.name, time.monotonic() - begin))
-    if broken or any(r.status == "failed" for r in results):
-        raise SystemExit(1)
+    with output.errors_as_json(as_json):
+        files = find(paths or (Path(),))
+        if listing:
+            _list(files, pattern, as_json)
+            return
+        for out in (junit, cover_html):
+            not_over(out, *files, *(file.with_suffix(".nf") for file in files))
+        begin = time.monotonic()
+        covering = cover or cover_html is not None
+        machine = machine_for(kernel, trace=covering)
+        runner = _Runner(machine, pattern, quiet=as_json, covering=covering)
+        try:
+            for file in files:
+                runner.file(file)
+        finally:
+            machine.close()
+        results, broken = runner.results, runner.broken
+        if not results and not broken:
+            said = (
+                f"no test holds '{pattern}' in its name" if pattern else "these files hold no test"
+            )
+            raise UsageError(said)
+        if cover_html is not None:
+            _write_html(cover_html, runner.coverage_page())
+        if junit is not None:
+            _write(junit, report.junit(results, broken, machine.name))
+        if as_json:
+            found = report.to_json(results, broken, machine.name)
+            output.show_json(found | runner.coverage_json())
+        else:
+            if cover:
+                click.echo(runner.coverage_table())
+            click.echo(report.summary(results, broken, machine.name, time.monotonic() - begin))
+        if broken or any(r.status == "failed" for r in results):
+            raise SystemExit(1)
 
 
 class _Runner:

@@ -14,7 +14,26 @@ from nfc.kernel.maps import ANY, EXIST
 from nfc.vm.maps import VmMap
 
 
-class QueueMap(VmMap):
+class KeylessMap(VmMap):
+    """Values without keys: a user gives an empty one."""
+
+    def push(self, value: bytes, flags: int) -> int:
+        """bpf_map_push_elem: 0, or a negative errno."""
+        raise NotImplementedError
+
+    def update(self, key: bytes, value: bytes, flags: int = ANY) -> None:
+        """Put a value in. Raises KernelError (EINVAL, E2BIG), UsageError."""
+        self._check("key", key, 0)
+        self._check("value", value, self.info.value_size)
+        if answer := self.push(value, flags):
+            raise self._refused("update", -answer)
+
+    def keys(self) -> Iterator[bytes]:
+        """There are none."""
+        return iter(())
+
+
+class QueueMap(KeylessMap):
     """queue, stack: values without keys; a user reads with an empty key, which takes nothing."""
 
     def __init__(self, definition: MapDef, number: int, region: int, cpus: int) -> None:
@@ -49,19 +68,8 @@ class QueueMap(VmMap):
         self._check("key", key, 0)
         return self.peek(False)
 
-    def update(self, key: bytes, value: bytes, flags: int = ANY) -> None:
-        """Put a value in. Raises KernelError (E2BIG)."""
-        self._check("key", key, 0)
-        self._check("value", value, self.info.value_size)
-        if answer := self.push(value, flags):
-            raise self._refused("update", -answer)
 
-    def keys(self) -> Iterator[bytes]:
-        """There are none."""
-        return iter(())
-
-
-class BloomMap(VmMap):
+class BloomMap(KeylessMap):
     """bloom_filter: a set. The kernel's says now and then that something is in it that is not;
     this one does not."""
 
@@ -78,17 +86,6 @@ class BloomMap(VmMap):
             return -errno.EINVAL
         self.values.add(value)
         return 0
-
-    def update(self, key: bytes, value: bytes, flags: int = ANY) -> None:
-        """Put a value in. Raises KernelError (EINVAL), UsageError."""
-        self._check("key", key, 0)
-        self._check("value", value, self.info.value_size)
-        if answer := self.push(value, flags):
-            raise self._refused("update", -answer)
-
-    def keys(self) -> Iterator[bytes]:
-        """There are none."""
-        return iter(())
 
 
 class ProgArrayMap(VmMap):

@@ -17,35 +17,41 @@ NULL = frozenset({1, 131, 195})  # lookup, reserve, lookup_percpu: a null pointe
 
 # Errnos of each; the first is the one of a failure on demand where nobody says which.
 FAILURES: dict[int, tuple[int, ...]] = {
-    2: (errno.E2BIG, errno.EINVAL, errno.EEXIST, errno.ENOENT, errno.ENOSPC),
-    3: (errno.ENOENT, errno.EINVAL),
-    6: (errno.EINVAL,),
-    9: (errno.EFAULT, errno.EINVAL),
-    10: (errno.EFAULT, errno.EINVAL),
-    11: (errno.EFAULT, errno.EINVAL),
-    13: (errno.EINVAL, errno.ERANGE),
-    25: (errno.ENOENT, errno.EINVAL, errno.EFAULT, errno.E2BIG, errno.EOPNOTSUPP),
-    26: (errno.EFAULT,),
-    33: (errno.ENOENT,),
-    38: (errno.EINVAL, ENOTSUPP),
-    39: (errno.ENOMEM,),
-    40: (ENOTSUPP,),
-    43: (errno.EINVAL,),
-    73: (errno.EINVAL, errno.ENETUNREACH, errno.ENOENT),
-    74: (errno.EFAULT, errno.EINVAL),
-    75: (errno.EFAULT, errno.EINVAL),
-    76: (errno.EINVAL, errno.EBADMSG, errno.ENETUNREACH, errno.ENOENT),
-    87: (errno.E2BIG, errno.EINVAL),
-    88: (errno.ENOENT,),
-    89: (errno.ENOENT,),
-    105: (errno.EINVAL, errno.ERANGE),
-    106: (errno.EINVAL, errno.ERANGE),
-    130: (errno.EAGAIN, errno.EINVAL),
-    135: (errno.EINVAL, errno.EACCES),
-    164: (errno.EINVAL,),
-    165: (errno.EINVAL,),
-    177: (errno.EINVAL,),
-    181: (errno.E2BIG, errno.EINVAL),
+    2: (errno.E2BIG, errno.EINVAL, errno.EEXIST, errno.ENOENT, errno.ENOSPC),  # map_update_elem
+    3: (errno.ENOENT, errno.EINVAL),  # map_delete_elem
+    6: (errno.EINVAL,),  # trace_printk
+    9: (errno.EFAULT, errno.EINVAL),  # skb_store_bytes
+    10: (errno.EFAULT, errno.EINVAL),  # l3_csum_replace
+    11: (errno.EFAULT, errno.EINVAL),  # l4_csum_replace
+    13: (errno.EINVAL, errno.ERANGE),  # clone_redirect
+    25: (
+        errno.ENOENT,
+        errno.EINVAL,
+        errno.EFAULT,
+        errno.E2BIG,
+        errno.EOPNOTSUPP,
+    ),  # perf_event_output
+    26: (errno.EFAULT,),  # skb_load_bytes
+    33: (errno.ENOENT,),  # skb_under_cgroup
+    38: (errno.EINVAL, ENOTSUPP),  # skb_change_tail
+    39: (errno.ENOMEM,),  # skb_pull_data
+    40: (ENOTSUPP,),  # csum_update
+    43: (errno.EINVAL,),  # skb_change_head
+    73: (errno.EINVAL, errno.ENETUNREACH, errno.ENOENT),  # lwt_push_encap
+    74: (errno.EFAULT, errno.EINVAL),  # lwt_seg6_store_bytes
+    75: (errno.EFAULT, errno.EINVAL),  # lwt_seg6_adjust_srh
+    76: (errno.EINVAL, errno.EBADMSG, errno.ENETUNREACH, errno.ENOENT),  # lwt_seg6_action
+    87: (errno.E2BIG, errno.EINVAL),  # map_push_elem
+    88: (errno.ENOENT,),  # map_pop_elem
+    89: (errno.ENOENT,),  # map_peek_elem
+    105: (errno.EINVAL, errno.ERANGE),  # strtol
+    106: (errno.EINVAL, errno.ERANGE),  # strtoul
+    130: (errno.EAGAIN, errno.EINVAL),  # ringbuf_output
+    135: (errno.EINVAL, errno.EACCES),  # csum_level
+    164: (errno.EINVAL,),  # for_each_map_elem
+    165: (errno.EINVAL,),  # snprintf
+    177: (errno.EINVAL,),  # trace_vprintk
+    181: (errno.E2BIG, errno.EINVAL),  # loop
 }
 # The same where the map's type says which it is: (helper, type).
 BY_MAP = {
