@@ -7,11 +7,17 @@ help: ## Print this list
 setup: ## Make .venv and install the tools that the tests need (a no-op when up to date)
 	@scripts/setup test
 
-# Two files of tests at a time: much of what they do is waiting for packets.
-JOBS = 2
+# Two files of tests at a time, as much of what they do is waiting for packets; then, one by one,
+# those that measure time.
+BESIDE = -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 
 test: lint ## Lint, then run every test (T="tests/bpf -k name": only these; as root: kernel tests too)
-	@.venv/bin/python -m pytest $(or $(T),-n $(JOBS) --dist loadfile --no-loadscope-reorder)
+ifdef T
+	@.venv/bin/python -m pytest $(T)
+else
+	@.venv/bin/python -m pytest $(BESIDE); beside=$$?; \
+		.venv/bin/python -m pytest -m alone && exit $$beside
+endif
 
 kernels: setup ## Run objects and packets on Linux 5.10, 6.1 and 6.12, under qemu (some ten minutes)
 	@NFC_KERNELS=long .venv/bin/python -m pytest --durations=5 $(or $(T),tests/kernels)

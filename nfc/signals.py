@@ -60,7 +60,8 @@ def never_lost() -> None:
 
 def _number(raised: BaseException | None) -> int | None:
     if isinstance(raised, KeyboardInterrupt):
-        return signal.SIGINT
+        raising = [n for n in ENDING if signal.getsignal(n) is signal.default_int_handler]
+        return raising[0] if raising else None  # SIGINT may be ignored while SIGTERM interrupts
     if isinstance(raised, SystemExit) and isinstance(raised.code, int):
         return next((number for number in ENDING if raised.code == 128 + number), None)
     return None

@@ -45,6 +45,7 @@ PAGES = [
 SETUP = Path(__file__).with_name("page_setup")
 LONG = os.environ.get("NFC_PAGES") == "long"
 TIMEOUT_S = 60
+_BEGUN = "begun"  # printed by a command that runs on when it is in its namespaces
 READY_S = 20  # until a command that runs on is ready
 RUN = ("sh", "console", "python")  # kinds of blocks that are commands
 OPTIONS = {"file", "at", "when", "until", "status", "numbers", "of", "long", "but", "norun"}
@@ -214,11 +215,12 @@ class Place:
         assert done.returncode == 0, log.read_text()
 
     def begin(self, block: Block) -> None:
-        """Start what a block says, and wait until it is ready."""
+        """Start what a block says, and wait until it is ready: at least until it is in the place,
+        where it can be ended."""
         log = self.logs / f"{block.line}"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                self.command(f"exec {block.text}", block.options.get("at")),
+                self.command(f"echo {_BEGUN}\nexec {block.text}", block.options.get("at")),
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -226,7 +228,12 @@ class Place:
             )
         self.running.append((block, process, log))
         end = time.monotonic() + READY_S
-        while block.options["until"] not in log.read_text():
+
+        def ready() -> bool:
+            _, begun, printed = log.read_text().partition(_BEGUN)
+            return bool(begun) and block.options["until"] in printed
+
+        while not ready():
             assert process.poll() is None, f"{block} ended:\n{log.read_text()}"
             assert time.monotonic() < end, f"{block} is not ready:\n{log.read_text()}"
             time.sleep(0.05)

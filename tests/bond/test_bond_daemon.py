@@ -24,7 +24,7 @@ from nfc.deploy.status import read_status
 from nfc.lab import load, records, standing
 from nfc.lab.file import read
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.alone]
 BOND = Path(__file__).parents[2] / "examples" / "bond"
 
 

@@ -24,6 +24,7 @@ LARGE, SMALL = 1448, 148  # bytes of the datagrams of `mixed`, with IPv6 and UDP
 
 
 @pytest.mark.kernel
+@pytest.mark.alone
 def test_the_short_form(tmp_path: Path) -> None:
     """What is shared out is exact in every round, and what does not arrive found a queue full.
     How long TCP waits is up to the machine: of some rounds one has to show what equalising does."""
@@ -54,6 +55,7 @@ def test_the_short_form(tmp_path: Path) -> None:
 
 
 @pytest.mark.kernel
+@pytest.mark.alone
 def test_the_lab_in_one_command(tmp_path: Path) -> None:
     """`nfc lab run examples/bond/bond.toml`, with less traffic: nothing is lost over two links,
     nor over the one that is left, and nothing of the lab is."""

@@ -14,6 +14,8 @@ PROGRAM = """
 import os, signal, sys, time
 from nfc.signals import never_lost, unwinding
 
+{before}
+
 class Finalized:
     def __del__(self):
         os.kill(os.getpid(), {number})
@@ -31,10 +33,21 @@ except {error}:
 
 
 @pytest.mark.parametrize(
-    ("number", "error"), [(2, "KeyboardInterrupt"), (15, "SystemExit"), (1, "SystemExit")]
+    ("number", "error", "before"),
+    [
+        (2, "KeyboardInterrupt", ""),
+        (15, "SystemExit", ""),
+        (1, "SystemExit", ""),
+        # SIGTERM that interrupts, started in a shell's background: SIGINT is ignored there.
+        (
+            15,
+            "KeyboardInterrupt",
+            "signal.signal(2, signal.SIG_IGN); signal.signal(15, signal.default_int_handler)",
+        ),
+    ],
 )
-def test_a_signal_within_a_finalizer_is_not_lost(number: int, error: str) -> None:
-    program = PROGRAM.format(number=number, error=error)
+def test_a_signal_within_a_finalizer_is_not_lost(number: int, error: str, before: str) -> None:
+    program = PROGRAM.format(number=number, error=error, before=before)
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=15, check=False
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pages import ROOT, isolated, run_page
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.alone]
 
 
 def test_three_links(tmp_path: Path) -> None:

@@ -122,6 +122,7 @@ def test_stream_sockets_work_too(net: Chain) -> None:
         assert accepted.recv(10) == b"GET"
 
 
+@pytest.mark.alone
 def test_a_capture_waits_no_longer_than_it_must(net: Chain) -> None:
     with net.lab.capture("h2", "eth0") as arriving:
         begin = time.monotonic()

@@ -173,6 +173,7 @@ def test_everything_of_the_file_is_there(lab: str) -> None:
     assert Path(sleeper["log"]).read_text() == standing.namespace(lab, "h2") + "\n"
 
 
+@pytest.mark.alone
 def test_the_first_echo_crosses_both_ways(lab: str) -> None:
     with standing.inside(lab, "h1", load.echo_socket) as out:
         found = load.ping(out, "fd00:2::2", count=3, rate=100)
@@ -181,6 +182,7 @@ def test_the_first_echo_crosses_both_ways(lab: str) -> None:
     assert 7000 <= found.round_trip_us.minimum < 12_000
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("way", "expected_ms"), [("there", 5.0), ("back", 2.0)])
 def test_a_wire_delays_by_what_it_says(lab: str, way: str, expected_ms: float) -> None:
     """At the median, beside what the same path takes without delay."""
@@ -198,17 +200,25 @@ def test_a_wire_delays_by_what_it_says(lab: str, way: str, expected_ms: float) -
     assert min(best) < expected_ms + 0.4, best
 
 
+@pytest.mark.alone
 def test_a_wire_carries_its_rate_and_queues_as_much_as_it_says(lab: str) -> None:
     standing.change_link(lab, "slow", {"delay": 0}, {})
-    found = one_way(lab, "h1", "h2", "fd00:2::2", rate=26e6, size=1000, seconds=0.5)
-    assert 0.97 * 20e6 < found.rate <= 1.005 * 20e6
-    assert found.received < found.sent
-    assert found.reordered == 0
-    assert found.delay_us is not None
-    # The queue of 50 kB takes 20 ms at 20 Mbit/s, and the packet itself 0.4.
-    assert 17_000 < found.delay_us.maximum < 26_000
+    longest = []
+    for _ in range(4):
+        found = one_way(lab, "h1", "h2", "fd00:2::2", rate=26e6, size=1000, seconds=0.5)
+        assert found.rate <= 1.005 * 20e6
+        assert found.received < found.sent
+        assert found.reordered == 0
+        assert found.delay_us is not None
+        longest.append((found.delay_us.maximum, found.rate))
+        # The queue of 50 kB takes 20 ms at 20 Mbit/s, and the packet itself 0.4. A machine that
+        # stands still adds its own, and is given another try.
+        if 17_000 < found.delay_us.maximum < 26_000 and found.rate > 0.97 * 20e6:
+            return
+    pytest.fail(f"delays of up to so many µs, and the rate: {longest}")
 
 
+@pytest.mark.alone
 def test_a_wire_loses_its_share_and_all_when_down(lab: str) -> None:
     standing.change_link(lab, "slow", {"delay": 0, "loss": 0.2, "rate": 0}, {})
     found = one_way(lab, "h1", "h2", "fd00:2::2", rate=8e6, size=100, seconds=0.5)
@@ -219,6 +229,7 @@ def test_a_wire_loses_its_share_and_all_when_down(lab: str) -> None:
     assert one_way(lab, "h1", "h2", "fd00:2::2", rate=1e5, size=100, seconds=0.05).received > 0
 
 
+@pytest.mark.alone
 def test_jitter_overtakes_only_where_it_may(lab: str) -> None:
     given = {"delay": 4_000_000, "jitter": 3_000_000, "rate": 0, "loss": 0.0}
     standing.change_link(lab, "slow", given, {})
@@ -234,6 +245,7 @@ def test_jitter_overtakes_only_where_it_may(lab: str) -> None:
     standing.change_link(lab, "slow", {"reorder": False, "jitter": 0}, {})
 
 
+@pytest.mark.alone
 def test_tcp_fills_a_wire(lab: str) -> None:
     import socket
 
@@ -326,6 +338,7 @@ def small(folder: Path, name: str) -> Path:
     return path
 
 
+@pytest.mark.alone
 def test_a_run_gives_results_and_leaves_nothing(state: Path, tmp_path: Path, nfc: Nfc) -> None:
     name = named("runs")
     results = tmp_path / "results"
@@ -356,6 +369,7 @@ def test_a_step_that_fails_is_the_last_and_nothing_is_left(state: Path, tmp_path
     assert left(name) == []
 
 
+@pytest.mark.alone
 def test_two_labs_stand_side_by_side(state: Path, tmp_path: Path, nfc: Nfc) -> None:
     name, other = named("one"), named("two")
     path = small(tmp_path, name)
