@@ -202,12 +202,14 @@ def _events(
 ) -> None:
     manifest = session.subject.manifest
     if manifest is None:
-        tally.events.update(name for _, name, _ in done.records)
+        for (name, _), count in done.kinds(0).items():
+            tally.events[name] += count
         return
     if not manifest.events:
         return
-    names = {declared.index.to_bytes(8, "little"): declared.name for declared in manifest.events}
-    tally.events.update(names[record[:8]] for _, _, record in done.records)
+    names = {declared.index: declared.name for declared in manifest.events}
+    for (_, number), count in done.kinds(1 + max(names)).items():
+        tally.events[names[number]] += count
     if event is not None:
         for index, _, record in done.records:
             event(first + index, decode(manifest, record))

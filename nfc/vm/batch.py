@@ -19,7 +19,7 @@ from ipaddress import IPv6Network
 
 from nfc.packet import links, pcapng
 from nfc.packet.pcap import LINKTYPE_RAW, TIME_LIMIT, Record
-from nfc.vm import drive
+from nfc.vm import counting, drive
 from nfc.vm.buffers import RingMap
 from nfc.vm.drive import BILLION, Drive, Interface
 from nfc.vm.memory import host_address
@@ -75,6 +75,15 @@ class Done:
         # Of one packet, what Python has seen came first: it takes what is there whenever it runs.
         found.sort(key=lambda row: row[0])
         return tuple(found)
+
+    def kinds(self, numbers: int) -> Counter[tuple[str, int]]:
+        """How many records went to each map, by the number that they begin with (8 bytes,
+        little-endian); `numbers` where it is not below that, or is cut off."""
+        found = counting.count(self._blocks, self._maps, numbers)
+        for _, name, record in self._said:
+            first = int.from_bytes(record[:8], "little") if len(record) >= 8 else numbers
+            found[name, min(first, numbers)] += 1
+        return found
 
     def fates(self) -> Counter[tuple[str, str]]:
         """How many packets came to each fate, with its reason."""

@@ -1,6 +1,7 @@
 """What compiled programs call besides helpers: checked memory off the fast path, calls, faults.
 
-One module, compiled once a process, together with the helpers of `fast` and the driver of `drive`.
+One module, compiled once a process, together with the helpers of `fast`, the driver of `drive` and
+the counters of `counting`.
 """
 
 from __future__ import annotations
@@ -191,13 +192,14 @@ def _fresh_target(optimized: bool) -> llvm.TargetMachine:
 @cache
 def runtime() -> Compiled:
     """The functions that all programs share; their names are known to later modules."""
-    from nfc.vm import drive
+    from nfc.vm import counting, drive
 
     _target()
     module = ir.Module("runtime")
     build(module)
     fast.build(module)
     drive.build(module)
+    counting.build(module)
     compiled = Compiled(module, optimized=True)
     for function in module.functions:
         if not function.is_declaration and function.linkage != "internal":

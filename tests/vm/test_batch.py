@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,11 @@ def one_by_one(found: Simulator, packets: list[bytes]) -> list[object]:
     return said
 
 
+def begins_with(record: bytes, numbers: int) -> int:
+    first = int.from_bytes(record[:8], "little") if len(record) > 7 else numbers
+    return min(first, numbers)
+
+
 def at_once(found: Simulator, packets: list[bytes], size: int, **kind: bool | str) -> list[object]:
     """The same by the batch, in chunks that cut records in two."""
     swapped, frames = bool(kind.get("swapped")), bool(kind.get("frames"))
@@ -90,6 +96,9 @@ def at_once(found: Simulator, packets: list[bytes], size: int, **kind: bool | st
         sent: dict[int, list[tuple[str, bytes]]] = {}
         for at, name, record in done.records:
             sent.setdefault(at, []).append((name, record))
+        for numbers in (0, 1, 3, 256):
+            counts = Counter((n, begins_with(record, numbers)) for _, n, record in done.records)
+            assert done.kinds(numbers) == counts
         for at, code in enumerate(done.verdicts):
             if code == drive.SLOW:
                 fate, reason = done.slow[at].fate, done.slow[at].reason
