@@ -6,21 +6,15 @@ was found on the way stays in `packet.pointers`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from llvmlite import ir
 
 from nfc.codegen import helpers as h
+from nfc.codegen.builder import FunctionBuilder, Packet
+from nfc.codegen.reading import evaluator, is_there, look_up, state_pointer
 from nfc.codegen.srh import IPV6_HEADER, MAX_OFFSET, in_packet
-from nfc.codegen.tables import is_there, look_up, read_member, state_pointer
 from nfc.codegen.values import (
-    I32,
     I64,
-    Computed,
-    Evaluator,
     at,
-    load_bits,
-    load_member,
     load_raw,
     number,
 )
@@ -28,14 +22,11 @@ from nfc.plan import values as v
 from nfc.plan.uses import regions
 from nfc.sema.headers import UPPER
 
-if TYPE_CHECKING:
-    from nfc.codegen.function import FunctionEmitter, Packet
-
 STATE = ("state", "state_per_cpu")  # regions that are always there
 
 
 def branch(
-    f: FunctionEmitter,
+    f: FunctionBuilder,
     value: v.Value,
     yes: ir.Block,
     no: ir.Block,
@@ -91,13 +82,13 @@ def branch(
             f.b.cbranch(flag, *((yes, no) if want else (no, yes)))
 
 
-def reach_all(f: FunctionEmitter, value: v.Value, packet: Packet, otherwise: ir.Block) -> None:
+def reach_all(f: FunctionBuilder, value: v.Value, packet: Packet, otherwise: ir.Block) -> None:
     """Make all that a value reads readable, or go to `otherwise`."""
     for region in regions(v.walk(value)):
         reach(f, region, packet, otherwise)
 
 
-def _sample(f: FunctionEmitter, count: ir.Value, yes: ir.Block, no: ir.Block) -> None:
+def _sample(f: FunctionBuilder, count: ir.Value, yes: ir.Block, no: ir.Block) -> None:
     """Draw; random / 2^32 < 1 / count, without a division."""
     wanted = f.block("sample")
     f.b.cbranch(f.b.icmp_unsigned("!=", count, number(0)), wanted, no)
@@ -107,7 +98,7 @@ def _sample(f: FunctionEmitter, count: ir.Value, yes: ir.Block, no: ir.Block) ->
     f.b.cbranch(f.b.icmp_unsigned("==", high, number(0)), yes, no)
 
 
-def _every(f: FunctionEmitter, site: int, of: ir.Value, yes: ir.Block, no: ir.Block) -> None:
+def _every(f: FunctionBuilder, site: int, of: ir.Value, yes: ir.Block, no: ir.Block) -> None:
     """Count the packet; the count's own cell is this CPU's, so nothing is lost."""
     wanted, reached = f.block("every"), f.block("every.reached")
     f.b.cbranch(f.b.icmp_unsigned("!=", of, number(0)), wanted, no)
@@ -122,7 +113,7 @@ def _every(f: FunctionEmitter, site: int, of: ir.Value, yes: ir.Block, no: ir.Bl
     f.b.branch(yes)
 
 
-def reach(f: FunctionEmitter, region: v.Region, packet: Packet, otherwise: ir.Block) -> None:
+def reach(f: FunctionBuilder, region: v.Region, packet: Packet, otherwise: ir.Block) -> None:
     """Make a region readable, or go to `otherwise`."""
     if region in packet.pointers:
         return
@@ -158,7 +149,7 @@ def reach(f: FunctionEmitter, region: v.Region, packet: Packet, otherwise: ir.Bl
 
 
 def _tlv_pointer(
-    f: FunctionEmitter, packet: Packet, slot: int, offset: ir.Value, otherwise: ir.Block
+    f: FunctionBuilder, packet: Packet, slot: int, offset: ir.Value, otherwise: ir.Block
 ) -> None:
     region = v.Region("tlv", slot)
     if region in packet.pointers:
@@ -175,39 +166,3 @@ def _tlv_pointer(
     f.b.cbranch(fits, good, otherwise)
     f.b.position_at_end(good)
     packet.pointers[region] = pointer
-
-
-def evaluator(f: FunctionEmitter, packet: Packet) -> Evaluator:
-    """Computes values from what is known of the packet here."""
-
-    def leaf(value: v.Value) -> Computed:
-        match value:
-            case v.Load(bits, region, bit):
-                pointer, copied = packet.pointers[region], region.kind in UPPER
-                return load_bits(f.b, pointer, bit, bits, aligned=copied)
-            case v.Param(bits, offset, _, raw):
-                size = bits // 8 if raw else next(s for s in (1, 2, 4, 8) if bits <= s * 8)
-                return load_member(f.b, packet.params, offset, size, bits, raw=raw)
-            case v.Member(_, region):
-                return read_member(f, value, packet.pointers[region])
-            case v.Lookup(_, key):
-                pointer = look_up(f, key, packet)
-                return f.b.zext(is_there(f, pointer), I64)
-            case v.Clock():
-                return packet.clock
-            case v.Meta(name, offset):
-                return _meta(f, name, offset)
-            case v.Found(slot):
-                assert packet.tlvs is not None
-                there = f.b.icmp_unsigned("!=", packet.tlvs.slots[slot], number(0))
-                return f.b.zext(there, I64)
-        raise TypeError(type(value).__name__)
-
-    return Evaluator(f.b, leaf)
-
-
-def _meta(f: FunctionEmitter, name: str, offset: int | None) -> ir.Value:
-    if offset is not None:
-        return f.b.zext(f.b.load(at(f.b, f.context, offset), align=4, typ=I32), I64)
-    result = f.call(h.CPU_ID) if name == "cpu" else f.call(h.HASH, f.context)
-    return f.b.and_(result, number(0xFFFF_FFFF))

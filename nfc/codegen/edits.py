@@ -6,28 +6,26 @@ All that reads the packet comes before all that changes it: see nfc.codegen.func
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from llvmlite import ir
 
 from nfc.codegen import helpers as h
 from nfc.codegen.buffers import fill, store_placed, store_raw, zero_gaps
+from nfc.codegen.builder import FunctionBuilder, Packet
+from nfc.codegen.reading import evaluator
 from nfc.codegen.values import I32, I64, at, counted, number
 from nfc.plan import plan as p
 from nfc.plan import values as v
 
 SKB_LEN = 0  # offset in struct __sk_buff, uapi/linux/bpf.h
 
-if TYPE_CHECKING:
-    from nfc.codegen.function import FunctionEmitter, Packet
 
-
-def emit_store(f: FunctionEmitter, edit: p.Store, packet: Packet) -> Callable[[], None]:
+def emit_store(f: FunctionBuilder, edit: p.Store, packet: Packet) -> Callable[[], None]:
     """Overwrite bytes of the SRH, of a TLV or of the IPv6 header."""
     phase = edit.offset % 8
     buffer = f.stack(edit.length, phase)
     pointer = packet.pointers.get(edit.region)
-    fill(f.b, buffer, edit.cells, edit.offset, f.evaluator(packet), pointer, phase)
+    fill(f.b, buffer, edit.cells, edit.offset, evaluator(f, packet), pointer, phase)
     if edit.region == v.IP:
         base = number(0)
     elif edit.region == v.SRH:
@@ -50,7 +48,7 @@ def emit_store(f: FunctionEmitter, edit: p.Store, packet: Packet) -> Callable[[]
     return act
 
 
-def emit_event(f: FunctionEmitter, edit: p.Emit, packet: Packet) -> Callable[[], None]:
+def emit_event(f: FunctionBuilder, edit: p.Emit, packet: Packet) -> Callable[[], None]:
     """Send an event; one that finds no room is counted as lost."""
     copied = number(0)
     if edit.packet_bytes:
@@ -58,10 +56,10 @@ def emit_event(f: FunctionEmitter, edit: p.Emit, packet: Packet) -> Callable[[],
         copied = _copy_packet(f, buffer, edit)
     else:
         buffer = f.stack(edit.size)
-    evaluator = f.evaluator(packet)
+    values = evaluator(f, packet)
     store_raw(f.b, buffer, 0, 8, number(edit.index), 0)
     for item in edit.fields:
-        store_placed(f.b, buffer, item, evaluator)
+        store_placed(f.b, buffer, item, values)
     zero_gaps(f.b, buffer, edit.size, edit.fields, 8)
     fixed = edit.size + 8 * bool(edit.packet_bytes)
 
@@ -83,7 +81,7 @@ def emit_event(f: FunctionEmitter, edit: p.Emit, packet: Packet) -> Callable[[],
     return act
 
 
-def _copy_packet(f: FunctionEmitter, buffer: ir.Value, edit: p.Emit) -> ir.Value:
+def _copy_packet(f: FunctionBuilder, buffer: ir.Value, edit: p.Emit) -> ir.Value:
     """Put the packet's length, the bytes copied (4 each) and these bytes behind the record."""
     b, start = f.b, edit.size
     length = b.zext(b.load(at(b, f.context, SKB_LEN), align=4, typ=I32), I64)
@@ -107,9 +105,9 @@ def _copy_packet(f: FunctionEmitter, buffer: ir.Value, edit: p.Emit) -> ir.Value
     return copied
 
 
-def emit_count(f: FunctionEmitter, edit: p.Count, packet: Packet) -> Callable[[], None]:
+def emit_count(f: FunctionBuilder, edit: p.Count, packet: Packet) -> Callable[[], None]:
     """Add to a named counter of this CPU."""
-    amount = f.evaluator(packet).narrow(edit.amount)
+    amount = evaluator(f, packet).narrow(edit.amount)
     place = f.plan.named_counter(edit.index) * 8
 
     def act() -> None:
@@ -121,9 +119,9 @@ def emit_count(f: FunctionEmitter, edit: p.Count, packet: Packet) -> Callable[[]
     return act
 
 
-def emit_set_meta(f: FunctionEmitter, edit: p.SetMeta, packet: Packet) -> Callable[[], None]:
+def emit_set_meta(f: FunctionBuilder, edit: p.SetMeta, packet: Packet) -> Callable[[], None]:
     """Set the mark or the priority."""
-    value = f.b.trunc(f.evaluator(packet).narrow(edit.value), I32)
+    value = f.b.trunc(evaluator(f, packet).narrow(edit.value), I32)
 
     def act() -> None:
         with f.line(edit.line):

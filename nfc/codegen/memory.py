@@ -4,13 +4,18 @@ map, which holds its counters, then room to rebuild TLVs in, then events with by
 
 from __future__ import annotations
 
-from nfc.codegen.rebuild import BYTES, SCRATCH_SIZE
 from nfc.codegen.values import bound
 from nfc.plan import plan as p
 from nfc.plan import values as v
 from nfc.plan.uses import body_values, finds_srh, guard_values
 
 INDEX_SIZE = 4  # bytes of an array's key
+# Scratch memory, behind the counters of this CPU: words, then the bytes of the TLVs. Each step
+# checks that it begins below MAX_AT and adds at most MAX_RUN, so it stays within SIZE.
+RUN, OUT, AT, FORGET, BYTES = 0, 8, 16, 24, 256
+MAX_FORGET = (BYTES - FORGET) // 8
+MAX_AT = MAX_RUN = 2047
+SCRATCH_SIZE = BYTES + MAX_AT + MAX_RUN + 10
 
 
 def scratch_size(plan: p.Plan) -> int:

@@ -9,8 +9,9 @@ from typing import Any
 
 from llvmlite import ir
 
+from nfc.codegen.builder import FunctionBuilder, Globals
 from nfc.codegen.debuginfo import DebugInfo
-from nfc.codegen.function import FunctionEmitter, Globals
+from nfc.codegen.function import emit_function
 from nfc.codegen.memory import packets_size, scratch_size
 from nfc.codegen.target import Target
 from nfc.manifest import EVENTS_MAP, PARAMS_SECTION, Field, Manifest, Param, Table
@@ -89,9 +90,9 @@ def _build(
     rules = []
     for unit in units:
         globals_ = Globals(_stats(module, debug, unit), events, params, maps)
-        emitter = FunctionEmitter(module, unit.plan, globals_, debug, target)
-        emitter.emit().section = SECTIONS[unit.plan.hook]
-        rules.append(tuple(emitter.rule_frames))
+        builder = FunctionBuilder(module, unit.plan, globals_, debug, target)
+        emit_function(builder).section = SECTIONS[unit.plan.hook]
+        rules.append(tuple(builder.rule_frames))
     _variable(module, "_license", _bytes(LICENSE), "license", 1)
     debug.finish()
     return module, rules

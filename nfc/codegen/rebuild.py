@@ -11,35 +11,28 @@ follows one of them instead of all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from llvmlite import ir
 
 from nfc.codegen import helpers as h
 from nfc.codegen.buffers import fill, store_raw
+from nfc.codegen.builder import FunctionBuilder, Packet
+from nfc.codegen.memory import AT, BYTES, MAX_AT, MAX_RUN, OUT, RUN
+from nfc.codegen.parts import SKB_DATA, SKB_DATA_END, walk
+from nfc.codegen.reading import evaluator
 from nfc.codegen.srh import MAX_OFFSET, PADN, in_packet
 from nfc.codegen.values import I32, I64, PTR, at, chunks, counted, load_raw, number
 from nfc.plan.plan import Block, Point, Rebuild
 
-if TYPE_CHECKING:
-    from nfc.codegen.function import FunctionEmitter, Packet
-
 MAX_EXTENSION = 255 * 8  # bytes behind the first 8 that Hdr Ext Len can say (RFC 8200, 4.4)
 MAX_PAD = 9
-# Scratch memory, behind the counters of this CPU: words, then the bytes of the TLVs. Each step
-# checks that it begins below MAX_AT and adds at most MAX_RUN, so it stays within SIZE.
-RUN, OUT, AT, FORGET, BYTES = 0, 8, 16, 24, 256
-MAX_FORGET = (BYTES - FORGET) // 8
-MAX_AT = MAX_RUN = 2047
-SCRATCH_SIZE = BYTES + MAX_AT + MAX_RUN + 10
-SKB_DATA, SKB_DATA_END = 76, 80
 
 
-def emit_rebuild(f: FunctionEmitter, edit: Rebuild, packet: Packet) -> Callable[[], None]:
+def emit_rebuild(f: FunctionBuilder, edit: Rebuild, packet: Packet) -> Callable[[], None]:
     """Compute what is to be built now; the function returned does the rest."""
     if packet.tlvs is None:
-        f.walk(packet)
+        walk(f, packet)
     srh, tlvs = packet.srh, packet.tlvs
     assert srh is not None and tlvs is not None
     f.fail_unless(f.b.icmp_unsigned(">=", tlvs.reached, srh.end), "srh_full")
@@ -63,34 +56,18 @@ def emit_rebuild(f: FunctionEmitter, edit: Rebuild, packet: Packet) -> Callable[
     return act
 
 
-def forget(f: FunctionEmitter, values: Sequence[ir.Value]) -> list[ir.Value]:
-    """The same values, of which the verifier knows nothing any more.
-
-    It would otherwise follow the rest of the program once for each way in which a walk over
-    TLVs can end: a value that comes out of a map is the same unknown number on all of them.
-    """
-    assert len(values) <= MAX_FORGET
-    b, memory = f.b, f.memory()
-    for i, value in enumerate(values):
-        b.store(value, at(b, memory, FORGET + 8 * i), align=8)
-    # Or LLVM would see that what is loaded was just stored.
-    barrier = ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", side_effect=True)
-    b.call(barrier, [])
-    return [b.load(at(b, memory, FORGET + 8 * i), align=8, typ=I64) for i in range(len(values))]
-
-
 class _Rebuild:
-    def __init__(self, f: FunctionEmitter, edit: Rebuild, packet: Packet) -> None:
+    def __init__(self, f: FunctionBuilder, edit: Rebuild, packet: Packet) -> None:
         assert packet.srh is not None and packet.tlvs is not None
         self.f, self.edit, self.packet = f, edit, packet
         self.srh, self.tlvs = packet.srh, packet.tlvs
         self.memory = f.memory()
-        evaluator = f.evaluator(packet)
+        values = evaluator(f, packet)
         self.buffers: dict[int, ir.Value] = {}
         for block in edit.blocks:
             # Room for padding behind: a block that is appended is sent together with it.
             buffer = f.stack(block.length + MAX_PAD)
-            fill(f.b, buffer, block.cells, 0, evaluator, None, 0)
+            fill(f.b, buffer, block.cells, 0, values, None, 0)
             self.buffers[id(block)] = buffer
 
     # ---- the usual case ---------------------------------------------------------------------

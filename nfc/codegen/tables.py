@@ -1,61 +1,24 @@
-"""LLVM IR for maps: keys, look-ups, and what is written into entries, state and keyed counters.
+"""LLVM IR for maps: what is written into entries, state and keyed counters.
 
 As in nfc.codegen.edits, each function computes now and returns what is to be done later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
-
-from llvmlite import ir
+from collections.abc import Callable
 
 from nfc.codegen import helpers as h
-from nfc.codegen.buffers import store_placed, zero_gaps
-from nfc.codegen.values import I32, I64, PTR, at, load_member, number
+from nfc.codegen.buffers import store_placed
+from nfc.codegen.builder import FunctionBuilder, Packet
+from nfc.codegen.reading import evaluator, is_there, put_together
+from nfc.codegen.values import I32, I64, at, number
 from nfc.plan import plan as p
-from nfc.plan import values as v
-
-if TYPE_CHECKING:
-    from nfc.codegen.function import FunctionEmitter, Packet
 
 BPF_ANY = 0  # uapi/linux/bpf.h: make an entry, or replace the one that is there
 _RMW = {"+": "add", "-": "sub", "&": "and", "|": "or", "^": "xor"}
 
 
-def put_together(
-    f: FunctionEmitter, buffer: ir.Value, size: int, parts: Sequence[v.Placed], packet: Packet
-) -> None:
-    """Lay values out in `size` bytes of stack memory, zero between them: the kernel compares keys
-    byte by byte."""
-    evaluator = f.evaluator(packet)
-    for part in parts:
-        store_placed(f.b, buffer, part, evaluator)
-    zero_gaps(f.b, buffer, size, parts)
-
-
-def look_up(f: FunctionEmitter, key: v.Key, packet: Packet) -> ir.Value:
-    """A pointer to the entry, or null. The key is in memory that the next look-up takes again."""
-    put_together(f, f.key_memory, key.size, key.parts, packet)
-    return f.call(h.MAP_LOOKUP, f.globals.maps[key.map], f.key_memory)
-
-
-def is_there(f: FunctionEmitter, pointer: ir.Value) -> ir.Value:
-    """Whether a look-up found something, as an i1."""
-    return f.b.icmp_unsigned("!=", pointer, ir.Constant(PTR, None))
-
-
-def state_pointer(f: FunctionEmitter, region: v.Region, missing: ir.Block) -> ir.Value:
-    """The state's one entry; `missing` is where the verifier thinks there may be none."""
-    f.b.store(I32(0), f.key_memory, align=4)
-    pointer = f.call(h.MAP_LOOKUP, f.globals.maps[region.kind], f.key_memory)
-    good = f.block(f"{region}.ok")
-    f.b.cbranch(is_there(f, pointer), good, missing)
-    f.b.position_at_end(good)
-    return pointer
-
-
-def emit_put(f: FunctionEmitter, edit: p.Put, packet: Packet) -> Callable[[], None]:
+def emit_put(f: FunctionBuilder, edit: p.Put, packet: Packet) -> Callable[[], None]:
     """Put an entry; where there is no room the packet is dropped."""
     key, entry = f.stack(edit.key.size), f.stack(edit.size)
     put_together(f, key, edit.key.size, edit.key.parts, packet)
@@ -70,7 +33,7 @@ def emit_put(f: FunctionEmitter, edit: p.Put, packet: Packet) -> Callable[[], No
     return act
 
 
-def emit_delete(f: FunctionEmitter, edit: p.Delete, packet: Packet) -> Callable[[], None]:
+def emit_delete(f: FunctionBuilder, edit: p.Delete, packet: Packet) -> Callable[[], None]:
     """Remove an entry; that there is none is no failure."""
     key = f.stack(edit.key.size)
     put_together(f, key, edit.key.size, edit.key.parts, packet)
@@ -82,13 +45,13 @@ def emit_delete(f: FunctionEmitter, edit: p.Delete, packet: Packet) -> Callable[
     return act
 
 
-def emit_set_member(f: FunctionEmitter, edit: p.SetMember, packet: Packet) -> Callable[[], None]:
+def emit_set_member(f: FunctionBuilder, edit: p.SetMember, packet: Packet) -> Callable[[], None]:
     """Write a field of an entry, or state."""
-    evaluator = f.evaluator(packet)
+    values = evaluator(f, packet)
     pointer, place = packet.pointers[edit.region], edit.place
     if edit.atomic is None:
         # Computed now, with all that reads; a store of its own puts it there later.
-        write = store_placed(f.b, pointer, place, evaluator, later=True)
+        write = store_placed(f.b, pointer, place, values, later=True)
         assert write is not None
 
         def act() -> None:
@@ -96,7 +59,7 @@ def emit_set_member(f: FunctionEmitter, edit: p.SetMember, packet: Packet) -> Ca
                 write()
 
         return act
-    value = evaluator.narrow(place.value)
+    value = values.narrow(place.value)
 
     def change() -> None:
         with f.line(edit.line):
@@ -108,11 +71,11 @@ def emit_set_member(f: FunctionEmitter, edit: p.SetMember, packet: Packet) -> Ca
     return change
 
 
-def emit_count_key(f: FunctionEmitter, edit: p.CountKey, packet: Packet) -> Callable[[], None]:
+def emit_count_key(f: FunctionBuilder, edit: p.CountKey, packet: Packet) -> Callable[[], None]:
     """Add to the count of this CPU at a key; one that finds no room is counted as lost."""
     key, first = f.stack(edit.key.size), f.stack(8)
     put_together(f, key, edit.key.size, edit.key.parts, packet)
-    amount = f.evaluator(packet).narrow(edit.amount)
+    amount = evaluator(f, packet).narrow(edit.amount)
     f.b.store(amount, first, align=8)
 
     def act() -> None:
@@ -135,8 +98,3 @@ def emit_count_key(f: FunctionEmitter, edit: p.CountKey, packet: Packet) -> Call
             f.b.position_at_end(done)
 
     return act
-
-
-def read_member(f: FunctionEmitter, value: v.Member, pointer: ir.Value) -> object:
-    """A value in map memory."""
-    return load_member(f.b, pointer, value.offset, value.size, value.bits, raw=value.raw)

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from llvmlite import ir
 
 from nfc.codegen import helpers as h
+from nfc.codegen.builder import Copy, FunctionBuilder
 from nfc.codegen.srh import IPV6_HEADER, MAX_EXTENSION_HEADERS
 from nfc.codegen.values import I64, load_raw, number
 from nfc.sema.headers import HEADER_SIZE
-
-if TYPE_CHECKING:
-    from nfc.codegen.function import FunctionEmitter
 
 # IANA protocol numbers
 HOP_BY_HOP, IPV4, TCP, UDP, IPV6, ROUTING, FRAGMENT, AUTHENTICATION = 0, 4, 6, 17, 41, 43, 44, 51
@@ -29,14 +26,6 @@ I1 = ir.IntType(1)
 
 
 @dataclass(frozen=True)
-class Copy:
-    """A header: whether it is there (i1), and its copy on the stack."""
-
-    found: ir.Value
-    pointer: ir.Value
-
-
-@dataclass(frozen=True)
 class _Place:
     """A protocol and where its header begins, bytes from the outer header."""
 
@@ -44,7 +33,7 @@ class _Place:
     offset: ir.Value
 
 
-def find_upper(f: FunctionEmitter, wanted: Iterable[str]) -> dict[str, Copy]:
+def find_upper(f: FunctionBuilder, wanted: Iterable[str]) -> dict[str, Copy]:
     """Find the headers of these names (of nfc.sema.headers.UPPER)."""
     names = set(wanted)
     inside = names & {"inner", "ipv4"} or names & set(TRANSPORT)
@@ -62,13 +51,13 @@ def find_upper(f: FunctionEmitter, wanted: Iterable[str]) -> dict[str, Copy]:
     return {name: found[name] for name in names}
 
 
-def _load(f: FunctionEmitter, offset: ir.Value, buffer: ir.Value, size: int) -> ir.Value:
+def _load(f: FunctionBuilder, offset: ir.Value, buffer: ir.Value, size: int) -> ir.Value:
     """Whether `size` bytes of the packet could be copied."""
     result = f.call(h.LOAD_BYTES, f.context, offset, buffer, number(size))
     return f.b.icmp_signed("==", result, number(0))
 
 
-def _copy(f: FunctionEmitter, name: str, place: _Place, protocol: int) -> Copy:
+def _copy(f: FunctionBuilder, name: str, place: _Place, protocol: int) -> Copy:
     """The header of that protocol at that place, if it is one and it is whole."""
     b = f.b
     buffer = f.stack(HEADER_SIZE[name])
@@ -89,7 +78,7 @@ def _copy(f: FunctionEmitter, name: str, place: _Place, protocol: int) -> Copy:
     return Copy(found, buffer)
 
 
-def _inside(f: FunctionEmitter, outer: _Place, inner: Copy, old: Copy) -> _Place:
+def _inside(f: FunctionBuilder, outer: _Place, inner: Copy, old: Copy) -> _Place:
     """The transport of the packet inside, or of the outer one if there is none inside."""
     b = f.b
     six, not_six, four, none, done = (
@@ -126,7 +115,7 @@ def _inside(f: FunctionEmitter, outer: _Place, inner: Copy, old: Copy) -> _Place
     return _Place(protocols, offsets)
 
 
-def _behind(f: FunctionEmitter, ip: ir.Value) -> _Place:
+def _behind(f: FunctionBuilder, ip: ir.Value) -> _Place:
     """What follows the IPv6 header at `ip` and its extension headers; NO_NEXT if cut short."""
     b = f.b
     buffer = f.stack(8)

@@ -4,27 +4,24 @@ to return."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from llvmlite import ir
 
 from nfc.codegen import helpers as h
 from nfc.codegen.buffers import fill, store_raw
+from nfc.codegen.builder import BPF_OK, BPF_REDIRECT, FunctionBuilder, Packet
+from nfc.codegen.reading import evaluator
 from nfc.codegen.values import number
 from nfc.plan import plan as p
 
-if TYPE_CHECKING:
-    from nfc.codegen.function import FunctionEmitter, Packet
-
-# uapi/linux/bpf.h: enum bpf_ret_code, enum bpf_lwt_encap_mode
-BPF_OK, BPF_DROP, BPF_REDIRECT = 0, 2, 7
+# uapi/linux/bpf.h: enum bpf_lwt_encap_mode
 BPF_LWT_ENCAP_SEG6, BPF_LWT_ENCAP_SEG6_INLINE, BPF_LWT_ENCAP_IP = 0, 1, 2
 END_B6, END_B6_ENCAP = 9, 10  # SEG6_LOCAL_ACTION_*, uapi/linux/seg6_local.h
 
 
-def emit_verdict(f: FunctionEmitter, verdict: p.Verdict, packet: Packet) -> Callable[[], int]:
+def emit_verdict(f: FunctionBuilder, verdict: p.Verdict, packet: Packet) -> Callable[[], int]:
     """Compute what the verdict needs; the function returned carries it out."""
-    evaluator = f.evaluator(packet)
+    values = evaluator(f, packet)
     match verdict:
         case p.Return(_, code):
             return lambda: code
@@ -32,11 +29,11 @@ def emit_verdict(f: FunctionEmitter, verdict: p.Verdict, packet: Packet) -> Call
             size = 16 if argument.bits == 128 else 4
             buffer = f.stack(size)
             if size == 16:
-                wide = evaluator.wide(argument)
+                wide = values.wide(argument)
                 store_raw(f.b, buffer, 0, 8, wide.first, 0)
                 store_raw(f.b, buffer, 8, 8, wide.last, 0)
             else:
-                store_raw(f.b, buffer, 0, 4, evaluator.narrow(argument), 0)
+                store_raw(f.b, buffer, 0, 4, values.narrow(argument), 0)
 
             def act() -> int:
                 result = f.call(h.SEG6_ACTION, f.context, number(action), buffer, number(size))
@@ -46,8 +43,8 @@ def emit_verdict(f: FunctionEmitter, verdict: p.Verdict, packet: Packet) -> Call
             return act
         case p.Redirect(_, link, length, cells):
             frame = f.stack(length)
-            fill(f.b, frame, cells, 0, evaluator, None, 0)
-            index = evaluator.narrow(link)
+            fill(f.b, frame, cells, 0, values, None, 0)
+            index = values.narrow(link)
 
             def send() -> int:
                 size, none = number(length), number(0)
@@ -62,7 +59,7 @@ def emit_verdict(f: FunctionEmitter, verdict: p.Verdict, packet: Packet) -> Call
             return send
         case p.Encap(_, inline, length, cells, outer):
             srh = f.stack(length)
-            fill(f.b, srh, cells, 0, evaluator, None, 0)
+            fill(f.b, srh, cells, 0, values, None, 0)
             kind = BPF_LWT_ENCAP_SEG6_INLINE if inline else BPF_LWT_ENCAP_SEG6
 
             if f.plan.hook == "endpoint":
@@ -86,7 +83,7 @@ def emit_verdict(f: FunctionEmitter, verdict: p.Verdict, packet: Packet) -> Call
             return push
 
 
-def _bind(f: FunctionEmitter, srh: ir.Value, length: int, *, inline: bool) -> int:
+def _bind(f: FunctionBuilder, srh: ir.Value, length: int, *, inline: bool) -> int:
     """End.B6 and End.B6.Encaps: the action looks the new destination up."""
     action = number(END_B6 if inline else END_B6_ENCAP)
     result = f.call(h.SEG6_ACTION, f.context, action, srh, number(length))
