@@ -175,8 +175,8 @@ class _Runner:
         return {} if self.cover is None else {"coverage": to_json(self._covered())}
 
     def _load(self, path: Path) -> Subject | Broken:
+        from nfc.nft.load import load
         from nfc.nft.report import Broken
-        from nfc.nft.subject import load
 
         self._progress(str(path))
         try:
@@ -197,8 +197,8 @@ class _Runner:
 
 def _list(files: list[Path], pattern: str, as_json: bool) -> None:
     """Show which tests there are."""
+    from nfc.nft.load import load
     from nfc.nft.run import chosen
-    from nfc.nft.subject import load
 
     found = []
     for file in files:

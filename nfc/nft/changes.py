@@ -3,59 +3,56 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from nfc.errors import UsageError
 from nfc.nft import tree
 from nfc.nft.draft import KINDS, Draft, free_tlv, padded, to_wire, without_hmac, without_padding
+from nfc.nft.fields import assign, declared_tlv, make_tlv
 from nfc.nft.pattern import Free, settled
+from nfc.nft.values import Values
 from nfc.packet import SRH, IPv6, Packet, PacketError, decode
 from nfc.packet.tlvs import AnyTLV, tlv
 from nfc.sema.types import Ipv6
 from nfc.syntax.diagnostics import nearest
 
-if TYPE_CHECKING:
-    from nfc.nft.packets import Packets
 
-
-def change(packets: Packets, one: tree.Change, draft: Draft) -> bool:
+def change(values: Values, one: tree.Change, draft: Draft) -> bool:
     """Make a change; False after an error."""
     match one:
         case tree.SetPayload(data=data):
             draft.payload = data
             return True
         case tree.Set():
-            return _set(packets, one, draft)
-    return _tlvs(packets, one, draft)
+            return _set(values, one, draft)
+    return _tlvs(values, one, draft)
 
 
-def _set(packets: Packets, one: tree.Set, draft: Draft) -> bool:
+def _set(values: Values, one: tree.Set, draft: Draft) -> bool:
     name = one.header.text
     if name in KINDS or name == "inner":
         class_, known, _ = KINDS["ip" if name == "inner" else name]
         fits = [i for i, h in enumerate(draft.headers) if type(h) is class_]
         number = one.index + (name == "inner")
         if number >= len(fits):
-            packets.error(one.header.span, f"this packet has no {_which(name, one.index)}")
+            values.error(one.header.span, f"this packet has no {_which(name, one.index)}")
             return False
         at = fits[number]
         if one.element is not None:
-            return _set_segment(packets, one, draft, at)
-        assign = tree.Assign(one.field, one.value)
-        found = packets.values.fields((assign,), known, name)
-        return found is not None and packets.assign(draft, at, found, one.span)
-    if name not in packets.values.scope.tlvs:
-        known_names = [*KINDS, "inner", *packets.values.scope.tlvs]
+            return _set_segment(values, one, draft, at)
+        found = values.fields((tree.Assign(one.field, one.value),), known, name)
+        return found is not None and assign(values, draft, at, found, one.span)
+    if name not in values.scope.tlvs:
+        known_names = [*KINDS, "inner", *values.scope.tlvs]
         hint = nearest(name, known_names) or f"headers: {', '.join([*KINDS, 'inner'])}"
-        packets.error(one.header.span, f"there is no header or TLV '{name}'", hint)
+        values.error(one.header.span, f"there is no header or TLV '{name}'", hint)
         return False
-    place = _find(packets, one.header, one.index, draft)
+    place = _find(values, one.header, one.index, draft)
     if place is None:
         return False
     at, index = place
-    declared = packets.values.scope.tlvs[name]
+    declared = values.scope.tlvs[name]
     known_fields = {f.name: f.type for f in declared.fields if f.name is not None}
-    found = packets.values.fields((tree.Assign(one.field, one.value),), known_fields, name)
+    found = values.fields((tree.Assign(one.field, one.value),), known_fields, name)
     if found is None:
         return False
     part = declared.field(one.field.text)
@@ -64,7 +61,7 @@ def _set(packets: Packets, one: tree.Set, draft: Draft) -> bool:
     assert isinstance(header, SRH)
     data = header.tlvs[index].encode()
     if len(data) < declared.size:
-        packets.error(one.header.span, f"this packet's {name} is too short to have fields")
+        values.error(one.header.span, f"this packet's {name} is too short to have fields")
         return False
     wanted = found[one.field.text]
     shift = 8 * len(data) - part.bit_offset - part.type.bits
@@ -80,17 +77,17 @@ def _set(packets: Packets, one: tree.Set, draft: Draft) -> bool:
     return True
 
 
-def _set_segment(packets: Packets, one: tree.Set, draft: Draft, at: int) -> bool:
+def _set_segment(values: Values, one: tree.Set, draft: Draft, at: int) -> bool:
     """`set srh.segment_list[n]`, counted as RFC 8754 does: 0 is the last of the path."""
     header = draft.headers[at]
     if not isinstance(header, SRH) or one.field.text != "segment_list" or one.element is None:
-        packets.error(one.field.span, f"{one.header.text}.{one.field.text} is no list")
+        values.error(one.field.span, f"{one.header.text}.{one.field.text} is no list")
         return False
     place = len(header.segments) - 1 - one.element
     if place < 0:
-        packets.error(one.field.span, f"this packet has {len(header.segments)} segments")
+        values.error(one.field.span, f"this packet has {len(header.segments)} segments")
         return False
-    wanted = packets.values.wanted(one.value, Ipv6(), "a segment")
+    wanted = values.wanted(one.value, Ipv6(), "a segment")
     if wanted is None:
         return False
     if not wanted.exact:
@@ -102,18 +99,18 @@ def _set_segment(packets: Packets, one: tree.Set, draft: Draft, at: int) -> bool
     return True
 
 
-def _tlvs(packets: Packets, one: tree.Add | tree.Remove | tree.Replace, draft: Draft) -> bool:
+def _tlvs(values: Values, one: tree.Add | tree.Remove | tree.Replace, draft: Draft) -> bool:
     """Change which TLVs there are: those that are left stand close, with as little padding as
     makes the SRH a multiple of 8 bytes."""
     at = next((i for i, h in enumerate(draft.headers) if isinstance(h, SRH)), None)
     if at is None:
-        packets.error(one.span, "this packet has no srh")
+        values.error(one.span, "this packet has no srh")
         return False
     header = draft.headers[at]
     assert isinstance(header, SRH)
     own: list[AnyTLV] = without_padding(header.tlvs)
     if any(f.tlv is not None and f.header == at for f in draft.free):
-        packets.error(one.span, "TLVs are added and removed before their fields are left open")
+        values.error(one.span, "TLVs are added and removed before their fields are left open")
         return False
     flags = header.flags
     aside = Draft()
@@ -121,29 +118,29 @@ def _tlvs(packets: Packets, one: tree.Add | tree.Remove | tree.Replace, draft: D
         case tree.Remove(name=name) if name.text == "hmac":
             own, flags = without_hmac(own), flags & ~0x08
         case tree.Remove(name=name, all=True):
-            declared = packets.declared(name)
+            declared = declared_tlv(values, name)
             if declared is None:
                 return False
             own = [t for t in own if t.encode()[0] != declared.number]
         case tree.Remove(name=name, index=index):
-            found = _index(packets, name, index, own)
+            found = _index(values, name, index, own)
             if found is None:
                 return False
             del own[found]
         case tree.Replace(name=name, index=index, tlv=put):
-            found = _index(packets, name, index, own)
-            made = packets.tlv(put, aside, at, found or 0)
+            found = _index(values, name, index, own)
+            made = make_tlv(values, put, aside, at, found or 0)
             if found is None or made is None:
                 return False
             own[found] = made
         case tree.Add(tlv=put, where=where, anchor=anchor):
             place: int | None = 0 if where == "first" else len(own)
             if anchor is not None:
-                place = _index(packets, anchor, 0, own)
+                place = _index(values, anchor, 0, own)
             if place is None:
                 return False
             place += where == "after"
-            made = packets.tlv(put, aside, at, place)
+            made = make_tlv(values, put, aside, at, place)
             if made is None:
                 return False
             own.insert(place, made)
@@ -153,30 +150,30 @@ def _tlvs(packets: Packets, one: tree.Add | tree.Remove | tree.Replace, draft: D
     try:
         draft.headers[at] = replace(header, tlvs=padded(own), flags=flags)
     except UsageError as error:
-        packets.error(one.span, error.message.removeprefix("SRH: "))
+        values.error(one.span, error.message.removeprefix("SRH: "))
         return False
     return True
 
 
-def _find(packets: Packets, name: tree.Word, index: int, draft: Draft) -> tuple[int, int] | None:
+def _find(values: Values, name: tree.Word, index: int, draft: Draft) -> tuple[int, int] | None:
     """Which SRH and which of its TLVs is meant."""
     for at, header in enumerate(draft.headers):
         if isinstance(header, SRH):
-            found = _index(packets, name, index, header.tlvs)
+            found = _index(values, name, index, header.tlvs)
             return None if found is None else (at, found)
-    packets.error(name.span, "this packet has no srh")
+    values.error(name.span, "this packet has no srh")
     return None
 
 
 def _index(
-    packets: Packets, name: tree.Word, index: int, tlvs: list[AnyTLV] | tuple[AnyTLV, ...]
+    values: Values, name: tree.Word, index: int, tlvs: list[AnyTLV] | tuple[AnyTLV, ...]
 ) -> int | None:
-    declared = packets.declared(name)
+    declared = declared_tlv(values, name)
     if declared is None:
         return None
     fits = [i for i, t in enumerate(tlvs) if t.encode()[0] == declared.number]
     if index >= len(fits):
-        packets.error(name.span, f"this packet has no {_which(name.text, index)}")
+        values.error(name.span, f"this packet has no {_which(name.text, index)}")
         return None
     return fits[index]
 

@@ -17,7 +17,8 @@ from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 from nfc.compiler import Compiled
-from nfc.nft.compare import Step
+from nfc.nft.scene import Scene
+from nfc.nft.step import Step
 from nfc.nft.subject import Subject
 from nfc.observe.tables import Entries
 from nfc.oracle import Arrival, Memory, MoreDraws, Router
@@ -29,7 +30,6 @@ from nfc.syntax.source import Source, Span
 
 if TYPE_CHECKING:
     from nfc.nft.machine import Session
-    from nfc.nft.walk import Walk
 
 # Only the MTU counts, and only where packets are refused for it.
 _ROUTER = Router((), frozenset(), (), IPv6Address("::"), 65535)
@@ -130,26 +130,26 @@ class Cover:
 
     # ---- packets ----------------------------------------------------------------------------
 
-    def before(self, walk: Walk, packet: bytes, meta: Mapping[str, int]) -> None:
+    def before(self, scene: Scene, packet: bytes, meta: Mapping[str, int]) -> None:
         """Remember what the function has before a packet."""
-        session = walk.session
+        session = scene.session
         assert session is not None
         self._arrival = Arrival(
             packet,
-            dict(walk.values.params),
+            dict(scene.values.params),
             session.now(),
             (),
-            _memory(walk.compiled, session, meta.get("cpu", 0)),
+            _memory(scene.compiled, session, meta.get("cpu", 0)),
             **meta,
         )
 
-    def after(self, walk: Walk, step: Step) -> None:
+    def after(self, scene: Scene, step: Step) -> None:
         """Take note of what the packet has shown."""
-        function = self._functions[str(walk.subject.path), walk.compiled.function.name]
+        function = self._functions[str(scene.subject.path), scene.compiled.function.name]
         if step.rule is None or self._arrival is None:
             return
         function.rules[step.rule].packets += 1
-        typed_function = walk.compiled.function
+        typed_function = scene.compiled.function
         for draws in _draws(typed_function, self._arrival):
             context = reached(typed_function, replace(self._arrival, draws=draws), _ROUTER)
             if context is None:

@@ -4,37 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv6Address
-from typing import Any
+from ipaddress import IPv6Address
 
 from nfc.errors import UsageError
 from nfc.nft import tree
 from nfc.nft.changes import change
 from nfc.nft.draft import (
-    ATTRIBUTES,
     ECHO,
     EXTENSIONS,
     FAR,
     FAR4,
-    FLAGS,
     HOST,
     HOST4,
     KINDS,
-    KINDS_BY_CLASS,
     PORTS,
     SRH_FIELDS,
     Draft,
-    free_tlv,
     padded,
-    to_wire,
 )
+from nfc.nft.fields import assign, make_tlv
 from nfc.nft.pattern import Free, Pattern, settled
 from nfc.nft.values import Values, Wanted
 from nfc.packet import SRH, UDP, Extension, Fragment, Header, ICMPv6, IPv4, IPv6, Packet
 from nfc.packet.base import AUTO
-from nfc.packet.tlvs import AnyTLV, tlv
+from nfc.packet.tlvs import AnyTLV
 from nfc.packet.transport import TCP
-from nfc.sema import typed
 from nfc.sema.types import Ipv6
 from nfc.syntax.diagnostics import nearest
 from nfc.syntax.source import Span
@@ -159,7 +153,7 @@ class Packets:
             draft.payload += bytes(4)
         if found is None:
             return False
-        return self.assign(draft, len(draft.headers) - 1, found, part.span)
+        return assign(self.values, draft, len(draft.headers) - 1, found, part.span)
 
     def _default(
         self, class_: type, found: Mapping[str, Wanted], behind: Sequence[tree.Part]
@@ -217,7 +211,7 @@ class Packets:
             if tlv_.more:
                 draft.more[at] = len(tlvs)
                 continue
-            made = self.tlv(tlv_, draft, at, len(tlvs))
+            made = make_tlv(self.values, tlv_, draft, at, len(tlvs))
             good = good and made is not None
             if made is not None:
                 tlvs.append(made)
@@ -232,82 +226,7 @@ class Packets:
             draft.headers.append(SRH((HOST,)))
             return False
         draft.headers.append(made_srh)
-        return self.assign(draft, at, found, part.span)
-
-    def tlv(self, part: tree.Tlv, draft: Draft, at: int, place: int) -> AnyTLV | None:
-        """A TLV; what may be anything in it goes to the draft. None after an error."""
-        if part.name is None:
-            return tlv(part.number, part.body)
-        declared = self.declared(part.name)
-        if declared is None:
-            return None
-        known = {f.name: f.type for f in declared.fields if f.name is not None}
-        found = self.values.fields(part.fields, known, declared.name)
-        if found is None:
-            return None
-        word = declared.number << 8 | declared.size - 2
-        word <<= 8 * (declared.size - 2)
-        for one in declared.fields:
-            wanted = found.get(one.name) if one.name else None
-            value = one.default if wanted is None else wanted.low if wanted.exact else 0
-            shift = 8 * declared.size - one.bit_offset - one.type.bits
-            word |= to_wire(value, one.type) << shift
-            if wanted is not None and not wanted.exact:
-                draft.free.append(free_tlv(at, place, declared, one, wanted))
-        data = word.to_bytes(declared.size, "big")
-        return tlv(data[0], data[2:])
-
-    def declared(self, name: tree.Word) -> typed.Tlv | None:
-        """The TLV of that name; None after an error."""
-        found = self.values.scope.tlvs.get(name.text)
-        if found is None and not self.values.scope.excused(name.text):
-            known = self.values.scope.tlvs
-            hint = nearest(name.text, known) or "'use tlvs' takes those of RFC 8754"
-            self.error(name.span, f"there is no TLV '{name.text}'", hint)
-        return found
-
-    def assign(self, draft: Draft, at: int, found: Mapping[str, Wanted], span: Span) -> bool:
-        """Give a header's fields their values."""
-        good = True
-        flags = {n: w for n, w in found.items() if n in FLAGS and type(draft.headers[at]) is SRH}
-        for name, wanted in found.items():
-            if name in flags:
-                continue
-            good = self._set_one(draft, at, name, wanted, span) and good
-        for name, wanted in flags.items():
-            header = draft.headers[at]
-            assert isinstance(header, SRH)
-            if not wanted.exact:
-                self.error(span, f"{name} is one bit of flags: leave flags open as a whole")
-                return False
-            bits = header.flags | FLAGS[name] if wanted.low else header.flags & ~FLAGS[name]
-            draft.headers[at] = replace(header, flags=bits)
-        return good
-
-    def _set_one(self, draft: Draft, at: int, name: str, wanted: Wanted, span: Span) -> bool:
-        header: Any = draft.headers[at]
-        if isinstance(header, ICMPv6) and name in ("identifier", "sequence"):
-            first = 0 if name == "identifier" else 2
-            if not wanted.exact:
-                draft.free.append(Free(at, name, 16, wanted.low, wanted.high))
-            raw = (wanted.low if wanted.exact else 0).to_bytes(2, "big")
-            draft.payload = draft.payload[:first] + raw + draft.payload[first + 2 :]
-            return True
-        attribute = ATTRIBUTES.get(name, {}).get(type(header), name)
-        draft.free = [f for f in draft.free if (f.header, f.field) != (at, attribute)]
-        if not wanted.exact:
-            bits = KINDS_BY_CLASS[type(header)][name].bits
-            draft.free.append(Free(at, attribute, bits, wanted.low, wanted.high))
-            return True
-        value: Any = wanted.low
-        if name in ("src", "dst"):
-            value = IPv6Address(value) if isinstance(header, IPv6) else IPv4Address(value)
-        try:
-            draft.headers[at] = replace(header, **{attribute: value})
-        except UsageError as error:
-            self.error(span, error.message)
-            return False
-        return True
+        return assign(self.values, draft, at, found, part.span)
 
     # ---- packets with changes ---------------------------------------------------------------
 
@@ -342,7 +261,7 @@ class Packets:
                 hint = nearest(name, [*self.named, *BASES, *other])
                 self.error(part.name.span, f"there is no packet '{name}'", hint)
             return False
-        made = [change(self, one, inner) for one in part.changes]
+        made = [change(self.values, one, inner) for one in part.changes]
         if not all(made):
             return False
         if more and (inner.payload or inner.rest):

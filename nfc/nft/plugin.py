@@ -65,8 +65,8 @@ class NftFile(pytest.File):
     def collect(self) -> Iterable[pytest.Item]:
         """Its tests."""
         from nfc.errors import NfcError
+        from nfc.nft.load import load
         from nfc.nft.report import Broken
-        from nfc.nft.subject import load
 
         try:
             subject = load(self.path)

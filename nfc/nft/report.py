@@ -10,8 +10,8 @@ from typing import Any
 from xml.etree import ElementTree as xml
 
 from nfc.errors import NfcError
-from nfc.nft.compare import Failure
 from nfc.nft.run import Result
+from nfc.nft.step import Failure
 from nfc.syntax.diagnostics import SourceErrors
 
 _MARKS = {"passed": ("ok  ", "32"), "failed": ("FAIL", "31"), "skipped": ("skip", "33")}

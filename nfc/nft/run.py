@@ -11,10 +11,10 @@ from typing import Any
 from nfc.compiler import Compiled
 from nfc.errors import UsageError
 from nfc.nft import tree
-from nfc.nft.compare import Failure
 from nfc.nft.machine import Machine, UnableError
+from nfc.nft.step import Failure, Skipped
 from nfc.nft.subject import Subject
-from nfc.nft.walk import Skipped, Walk, routes_of
+from nfc.nft.walk import Walk, routes_of
 from nfc.syntax.diagnostics import Diagnostics
 
 SUFFIX = ".nft"
@@ -92,7 +92,7 @@ def run_test(
     """Run one test. Raises NfcError where the machine cannot be used at all."""
     begin = time.monotonic()
     diagnostics = Diagnostics()
-    walk = Walk(subject, test, compiled, diagnostics, watch=watch)
+    walk = Walk(subject, compiled, diagnostics, test=test, watch=watch)
     try:
         with machine.session(subject, compiled, tuple(routes_of(test))) as session:
             walk.session = session

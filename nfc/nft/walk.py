@@ -9,20 +9,18 @@ from ipaddress import IPv6Network
 from typing import Any
 
 from nfc.bpf.helpers import BY_NAME
-from nfc.compiler import Compiled
-from nfc.manifest import PARAMS_SECTION, Table
+from nfc.manifest import PARAMS_SECTION
 from nfc.nft import changes, tree
-from nfc.nft.compare import Failure, Step, compare
+from nfc.nft.compare import compare
 from nfc.nft.machine import META, RouteTo, Session, UnableError
 from nfc.nft.packets import BASES, Packets
+from nfc.nft.scene import Scene
+from nfc.nft.step import Failure, Skipped, Step
 from nfc.nft.subject import Subject
 from nfc.nft.values import Values
-from nfc.observe.counters import Counters, read_counters
-from nfc.observe.tables import Entries
 from nfc.sema import typed, types
 from nfc.sema.types import Int
 from nfc.syntax.diagnostics import Diagnostics, nearest
-from nfc.syntax.source import Span
 from nfc.vm.helpers.failures import can_fail
 
 EPOCH = 1_700_000_000 * 1_000_000_000  # TAI: what the simulator's clock shows at first
@@ -30,35 +28,17 @@ _AFTER_FORWARDING = ("out", "xmit")  # hooks that see the hop limit that leaves
 _ALL = 0xFFFF_FFFF
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """Something that could not be tried here: at a line, why."""
-
-    span: Span
-    reason: str
-
-
 @dataclass
-class Walk:
+class Walk(Scene):
     """One test on its way. Without a session, only what is written is checked."""
 
-    subject: Subject
-    test: tree.Test
-    compiled: Compiled
-    diagnostics: Diagnostics
-    session: Session | None = None
+    test: tree.Test = field(kw_only=True)
     watch: Any = None  # told of every packet before it is sent: see nfc.nft.cover
     failures: list[Failure] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     sends: int = 0
     checks: int = 0
-
-    def __post_init__(self) -> None:
-        """Begin with what the file declares."""
-        self.values = Values(self.subject.scope, self.diagnostics, self.subject.consts)
-        self.packets = Packets(self.values, dict(self.subject.packets))
-        self.step: Step | None = None
-        self.counted = 0  # events that the step has asked for
+    step: Step | None = None  # the packet that was sent last
 
     # ---- steps ------------------------------------------------------------------------------
 
@@ -259,11 +239,6 @@ class Walk:
         else:
             self.step = self.step.with_events(self.subject.program)
 
-    def counters(self, session: Session) -> Counters:
-        """What the function has counted."""
-        manifest = self.compiled.manifest
-        return read_counters(session.maps[manifest.stats_map], manifest)
-
     def _bases(self, packet: bytes) -> dict[str, bytes]:
         """The packets that an expectation can begin with."""
         endpoint = self.compiled.function.hook == "endpoint"
@@ -287,45 +262,6 @@ class Walk:
             self.values.now = (self.step.seen.before, self.step.seen.after)
         self.failures += compare(self, statement, self.step)
 
-    # ---- what the program declares ----------------------------------------------------------
-
-    def state(self, name: tree.Word) -> typed.State | None:
-        """The state of that name; None after an error."""
-        states = self.subject.scope.states
-        if name.text not in states:
-            hint = nearest(name.text, states) or f"states: {', '.join(states) or 'none'}"
-            self.values.error(name.span, f"there is no state '{name.text}'", hint)
-            return None
-        return states[name.text] if self._used(states[name.text].table, name) else None
-
-    def table(self, name: tree.Word, *, counters: bool = False) -> typed.Table | None:
-        """The table, or counter with keys, of that name; None after an error."""
-        scope = self.subject.scope
-        known = scope.keyed if counters else scope.tables
-        if name.text not in known:
-            what = "counter with keys" if counters else "table"
-            hint = nearest(name.text, known) or f"there are: {', '.join(known) or 'none'}"
-            self.values.error(name.span, f"there is no {what} '{name.text}'", hint)
-            return None
-        return known[name.text] if self._used(known[name.text], name) else None
-
-    def _used(self, table: typed.Table, name: tree.Word) -> bool:
-        function = self.compiled.function.name
-        if any(t.name == table.name for t in self.compiled.manifest.tables):
-            return True
-        self.values.error(name.span, f"{function} does not use {name.text}")
-        return False
-
-    def entries(self, table: typed.Table) -> Entries:
-        """The entries of a table, on the machine."""
-        assert self.session is not None
-        manifest = self.manifest_table(table)
-        return Entries(self.session.maps[manifest.map], manifest)
-
-    def manifest_table(self, table: typed.Table) -> Table:
-        """The table as maps know it."""
-        return next(t for t in self.compiled.manifest.tables if t.name == table.name)
-
 
 def routes_of(test: tree.Test) -> Iterator[RouteTo]:
     """The routes that a test asks for."""
@@ -340,7 +276,7 @@ def routes_of(test: tree.Test) -> Iterator[RouteTo]:
 def check(subject: Subject, diagnostics: Diagnostics) -> None:
     """Find the mistakes in all tests, and in packets that none of them uses."""
     for test, compiled in subject.tests:
-        Walk(subject, test, compiled, diagnostics).go()
+        Walk(subject, compiled, diagnostics, test=test).go()
     values = Values(subject.scope, diagnostics, subject.consts, now=(EPOCH, EPOCH), expecting=True)
     for packet in subject.packets.values():
         Packets(values, subject.packets).pattern(packet.chain)

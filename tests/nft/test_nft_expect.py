@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from nfc.nft.load import load
 from nfc.nft.real import Real
 from nfc.nft.run import Result, run_test
 from nfc.nft.simulated import Simulated
-from nfc.nft.subject import Subject, load
+from nfc.nft.subject import Subject
 
 PROGRAM = """
 use tlvs

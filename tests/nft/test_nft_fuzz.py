@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nfc.errors import NfcError
+from nfc.nft.load import load
 from nfc.nft.parser import lark, parse
-from nfc.nft.subject import load
 from nfc.resources import data_dir
 from nfc.syntax.diagnostics import Diagnostics, SourceErrors
 from nfc.syntax.source import Source

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nfc.nft.subject import load
+from nfc.nft.load import load
 from nfc.resources import data_dir
 from nfc.syntax.diagnostics import SourceErrors
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from nfc.nft.load import load
 from nfc.nft.machine import Machine
 from nfc.nft.parser import lark
 from nfc.nft.real import Real
 from nfc.nft.run import run_test
 from nfc.nft.simulated import Simulated
-from nfc.nft.subject import load
 
 PAGE = (Path(__file__).parents[2] / "docs" / "packet-tests.md").read_text()
 BLOCK = re.compile(r"^```(nf|nft)\b.*\n((?s:.*?))^```", re.M)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from nfc.compiler import compile_file
+from nfc.nft.load import load
 from nfc.nft.machine import Machine
 from nfc.nft.real import Real
 from nfc.nft.run import Result, find, run_test
 from nfc.nft.simulated import Simulated
-from nfc.nft.subject import load
 from nfc.resources import data_dir
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
