@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from nfc import config
+from nfc import config, schema
 from nfc.config import Check, Wrong
 
 _MAX_LINKS: Final = 16
@@ -48,28 +48,18 @@ class Config:
     most: int = 200 * MS
 
 
-def _time(low: int, high: int) -> Check:
-    def check(value: object) -> int:
-        found = config.duration(value)
-        if not low <= found <= high:
-            raise ValueError(f'a time from "{low / MS:g}ms" to "{high / MS:g}ms"')
-        return found
-
-    return check
-
-
-KEYS: Final[dict[str, Check]] = {
+KEYS: Final[dict[str, Check[Any]]] = {
     "function": config.text,
     "state": config.file,
-    "interval": _time(5 * MS, 1000 * MS),
-    "window": _time(100 * MS, 60_000 * MS),
-    "dead_after": _time(50 * MS, 60_000 * MS),
+    "interval": config.time_within(5 * MS, 1000 * MS),
+    "window": config.time_within(100 * MS, 60_000 * MS),
+    "dead_after": config.time_within(50 * MS, 60_000 * MS),
     "back_after": config.number(1, 1000, whole=True),
     "equalise": config.boolean,
-    "least": _time(0, 100 * MS),
-    "most": _time(0, 10_000 * MS),
+    "least": config.time_within(0, 100 * MS),
+    "most": config.time_within(0, 10_000 * MS),
 }
-LINK_KEYS: Final[dict[str, Check]] = {
+LINK_KEYS: Final[dict[str, Check[Any]]] = {
     "name": config.name,
     "param": config.text,
     "weight": config.number(1, 65_535, whole=True),
@@ -78,6 +68,15 @@ LINK_KEYS: Final[dict[str, Check]] = {
     "source": config.address,
     "dev": config.interface,
 }
+_NEEDED: Final = tuple(key for key in LINK_KEYS if key not in ("param", "weight"))
+SCHEMA: Final = schema.document(
+    "nfc bond run",
+    schema.table(
+        KEYS,
+        ("function", "link"),
+        link=schema.tables(schema.table(LINK_KEYS, _NEEDED), 2, _MAX_LINKS),
+    ),
+)
 
 
 def read(file: Path) -> Config:
@@ -95,8 +94,7 @@ def parse(text: str, name: str) -> Config:
     links: list[LinkConfig] = []
     for number, table in enumerate(tables, start=1):
         where = f"{name}: link[{number}]"
-        needed = tuple(key for key in LINK_KEYS if key not in ("param", "weight"))
-        given: dict[str, Any] = config.table(table, LINK_KEYS, where, needed)
+        given: dict[str, Any] = config.table(table, LINK_KEYS, where, _NEEDED)
         link = LinkConfig(**{"param": f"weight_{given['name']}", "weight": 1, **given})
         for other in links:
             for key in ("name", "param", "sid", "probe", "source"):

@@ -24,7 +24,7 @@ COMMANDS = (
     *("new", "build", "explain", "check", "run", "test", "fmt"),
     *("deploy", "status", "set", "table", "events", "undeploy"),
     *("lab", "delay", "bond", "discovery", "segtrace"),
-    *("lsp", "demo", "completion"),
+    *("schema", "lsp", "demo", "completion"),
 )
 _BUILTIN = ("set", "table")  # their functions have a name with an underscore behind it
 

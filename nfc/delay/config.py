@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from ipaddress import IPv6Network, ip_address
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from nfc import config
-from nfc.config import Check
+from nfc import config, schema
+from nfc.config import Check, fits
 from nfc.delay.paths import Named
 from nfc.errors import NfcError, UsageError
 
@@ -29,44 +30,49 @@ class Config:
     paths: tuple[Named, ...] = ()
 
 
+_MEANT_ENDPOINT: Final = 'an address and a port, such as "[::1]:4739"'
+
+
+@fits(type="string", pattern="^(?:[^\\n]*:)?[0-9]{1,5}$", description=_MEANT_ENDPOINT)
 def endpoint(text: object) -> tuple[str, int]:
     """`[::1]:4739`, `127.0.0.1:9000`, or a port alone, which is that of every address. Raises
     ValueError, which says what is meant."""
-    meant = 'an address and a port, such as "[::1]:4739"'
     if not isinstance(text, str):
-        raise ValueError(meant)
+        raise ValueError(_MEANT_ENDPOINT)
     address, colon, port = text.rpartition(":")
-    if not port.isascii() or not port.isdigit() or not 0 <= int(port[:9]) < 1 << 16:
-        raise ValueError(meant)
+    if not re.fullmatch("[0-9]{1,5}", port) or int(port) >= 1 << 16:
+        raise ValueError(_MEANT_ENDPOINT)
     if not colon:
         return "::", int(port)
     if address.startswith("[") and address.endswith("]"):
         address = address[1:-1]
     elif ":" in address:
-        raise ValueError(meant)
+        raise ValueError(_MEANT_ENDPOINT)
     try:
         return str(ip_address(address)), int(port)
     except ValueError:
-        raise ValueError(meant) from None
+        raise ValueError(_MEANT_ENDPOINT) from None
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip() or len(value) > 64:
-        raise ValueError("a text of 1 to 64 characters")
-    return value
+_MEANT_PREFIXES: Final = 'a list of IPv6 prefixes, such as ["fd00::/16"]'
 
 
+@fits(type="array", items={"type": "string"}, description=_MEANT_PREFIXES)
 def _prefixes(value: object) -> tuple[IPv6Network, ...]:
     try:
         if isinstance(value, list) and all(isinstance(one, str) for one in value):
             return tuple(IPv6Network(one) for one in value)
     except ValueError:
         pass
-    raise ValueError('a list of IPv6 prefixes, such as ["fd00::/16"]')
+    raise ValueError(_MEANT_PREFIXES)
+
+
+def _clock(value: object) -> str:
+    return str(config.file(value))
 
 
 # Each key, and what its value must be: a function that gives it, or says what is meant.
-KEYS: Final[dict[str, Check]] = {
+KEYS: Final[dict[str, Check[Any]]] = {
     "listen": endpoint,
     "metrics": endpoint,
     "state": config.file,
@@ -76,14 +82,18 @@ KEYS: Final[dict[str, Check]] = {
     "max_paths": config.number(1, 65_536, whole=True),
     "allow": _prefixes,
 }
-PATH_KEYS: Final[dict[str, Check]] = {
-    "name": _text,
+PATH_KEYS: Final[dict[str, Check[Any]]] = {
+    "name": config.text_of(64, "a text of 1 to 64 characters"),
     "session": config.number(0, (1 << 24) - 1, whole=True),
     "source": config.address,
     "sid": config.address,
-    "clock": lambda value: str(config.file(value)),
+    "clock": Check(_clock, config.file.schema),
 }
 _NEEDED: Final = ("name", "session")
+SCHEMA: Final = schema.document(
+    "nfc delay collect",
+    schema.table(KEYS, path=schema.tables(schema.table(PATH_KEYS, _NEEDED))),
+)
 
 
 def read(file: Path) -> Config:

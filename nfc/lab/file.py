@@ -9,9 +9,10 @@ from ipaddress import IPv6Interface
 from pathlib import Path
 from typing import Any, Final
 
-from nfc import config
-from nfc.config import Check, Wrong
+from nfc import config, schema
+from nfc.config import Check, Wrong, fits
 from nfc.lab.shape import Shape
+from nfc.schema import Schema
 from nfc.syntax.diagnostics import nearest
 
 
@@ -129,10 +130,19 @@ class Topology:
     steps: tuple[Step, ...] = ()
 
 
+_MEANT_ENDS: Final = 'two ends, such as ["a", "b"] or ["a:eth1", "b:wan"]'
+
+
+@fits(
+    type="array",
+    items={"type": "string"},
+    minItems=2,
+    maxItems=2,
+    description=_MEANT_ENDS,
+)
 def _ends(value: object) -> tuple[tuple[str, str | None], ...]:
-    meant = 'two ends, such as ["a", "b"] or ["a:eth1", "b:wan"]'
     if not isinstance(value, list) or len(value) != 2 or not all(isinstance(v, str) for v in value):
-        raise ValueError(meant)
+        raise ValueError(_MEANT_ENDS)
     parts = [one.partition(":") for one in value]
     return tuple(
         (config.name(node), config.interface(interface) if colon else None)
@@ -140,23 +150,14 @@ def _ends(value: object) -> tuple[tuple[str, str | None], ...]:
     )
 
 
-def _place(value: object) -> tuple[float, float]:
-    found = config.list_of(config.number(0, 100), 2, 2)(value)
-    return found[0], found[1]
-
-
-def _any(value: object) -> object:
-    return value
-
-
-NODE: Final[dict[str, Check]] = {
+NODE: Final[dict[str, Check[Any]]] = {
     "forwarding": config.boolean,
     "addresses": config.list_of(config.interface_address),
     "tunsrc": config.address,
     "sysctl": config.scalars,
-    "at": _place,
+    "at": config.list_of(config.number(0, 100), 2, 2),
 }
-SHAPE: Final[dict[str, Check]] = {
+SHAPE: Final[dict[str, Check[Any]]] = {
     "rate": config.rate,
     "burst": config.size,
     "queue": config.size,
@@ -167,36 +168,36 @@ SHAPE: Final[dict[str, Check]] = {
     "seed": config.number(0, 2**32, whole=True),
     "down": config.boolean,
 }
-LINK: Final[dict[str, Check]] = {
+LINK: Final[dict[str, Check[Any]]] = {
     "name": config.name,
     "ends": _ends,
     "addresses": config.list_of(config.interface_address, 2, 2),
     "mtu": config.number(1280, 65_535, whole=True),
     **SHAPE,
     "wire": config.boolean,
-    "back": _any,
+    "back": config.anything,
 }
-HOP: Final[dict[str, Check]] = {
+HOP: Final[dict[str, Check[Any]]] = {
     "via": config.address,
     "dev": config.interface,
     "weight": config.number(1, 256, whole=True),
 }
-SEG6: Final[dict[str, Check]] = {
+SEG6: Final[dict[str, Check[Any]]] = {
     "mode": config.one_of("encap", "inline"),
     "segs": config.list_of(config.address, 1, 16),
 }
-ROUTE: Final[dict[str, Check]] = {
+ROUTE: Final[dict[str, Check[Any]]] = {
     "node": config.name,
     "to": config.prefix,
     "via": config.address,
     "dev": config.interface,
-    "hops": _any,
+    "hops": config.anything,
     "table": config.number(1, 2**32 - 1, whole=True),
     "metric": config.number(1, 2**32 - 1, whole=True),
-    "seg6": _any,
+    "seg6": config.anything,
     "seg6local": config.scalars,
 }
-FUNCTION: Final[dict[str, Check]] = {
+FUNCTION: Final[dict[str, Check[Any]]] = {
     "node": config.name,
     "file": config.text,
     "function": config.text,
@@ -208,19 +209,19 @@ FUNCTION: Final[dict[str, Check]] = {
     "metric": config.number(1, 2**32 - 1, whole=True),
     "set": config.scalars,
 }
-SERVICE: Final[dict[str, Check]] = {
+SERVICE: Final[dict[str, Check[Any]]] = {
     "node": config.name,
     "run": config.text,
     "name": config.name,
 }
-CAPTURE: Final[dict[str, Check]] = {
+CAPTURE: Final[dict[str, Check[Any]]] = {
     "node": config.name,
     "interface": config.interface,
     "file": config.text,
 }
 _SECONDS: Final = config.number(0.01, 3600)
 # What a step can be, with its keys; those in NEEDED have to be there.
-STEPS: Final[dict[str, dict[str, Check]]] = {
+STEPS: Final[dict[str, dict[str, Check[Any]]]] = {
     "run": {"node": config.name, "run": config.text, "timeout": _SECONDS},
     "ping": {
         "from": config.name,
@@ -259,7 +260,48 @@ NEEDED: Final = {
     "link": ("link",),
     "wait": ("seconds",),
 }
+_NEEDED: Final = {
+    "link": ("ends", "addresses"),
+    "route": ("node", "to"),
+    "function": ("node", "file", "route", "dev"),
+    "service": ("node", "run"),
+    "capture": ("node", "interface", "file"),
+}
 _TOP: Final = ("name", "node", "link", "route", "function", "service", "capture", "step")
+
+
+def _step(kind: str) -> Schema:
+    """One of that kind; a command needs no `do`."""
+    needed = NEEDED[kind] + (() if kind == "run" else ("do",))
+    return schema.table(STEPS[kind] | {"name": config.text}, needed, do={"const": kind})
+
+
+SCHEMA: Final = schema.document(
+    "nfc lab",
+    schema.table(
+        {"name": config.name},
+        ("node",),
+        node={
+            "type": "object",
+            "additionalProperties": schema.table(NODE),
+            "propertyNames": config.name.schema,
+            "minProperties": 1,
+        },
+        link=schema.tables(schema.table(LINK, _NEEDED["link"], back=schema.table(SHAPE))),
+        route=schema.tables(
+            schema.table(
+                ROUTE,
+                _NEEDED["route"],
+                hops=schema.tables(schema.table(HOP), 2),
+                seg6=schema.table(SEG6, ("segs",)),
+            )
+        ),
+        function=schema.tables(schema.table(FUNCTION, _NEEDED["function"])),
+        service=schema.tables(schema.table(SERVICE, _NEEDED["service"])),
+        capture=schema.tables(schema.table(CAPTURE, _NEEDED["capture"])),
+        step=schema.tables({"anyOf": [_step(kind) for kind in STEPS]}),
+    ),
+)
 
 
 def read(file: Path) -> Topology:
@@ -334,7 +376,7 @@ class _Reader:
     def links(self, given: list[tuple[object, str]]) -> Iterable[Link]:
         names: set[str] = set()
         for number, (one, where) in enumerate(given, start=1):
-            values = config.table(one, LINK, where, ("ends", "addresses"))
+            values = config.table(one, LINK, where, _NEEDED["link"])
             ends = []
             for node, asked in values["ends"]:
                 self.known(node, f"{where}.ends")
@@ -363,7 +405,7 @@ class _Reader:
             )
 
     def route(self, one: object, where: str) -> Route:
-        values = config.table(one, ROUTE, where, ("node", "to"))
+        values = config.table(one, ROUTE, where, _NEEDED["route"])
         node = self.known(values["node"], f"{where}.node")
         hops = values.pop("hops", None)
         single = {key: values.pop(key) for key in ("via", "dev") if key in values}
@@ -390,7 +432,7 @@ class _Reader:
         return Route(**values, hops=tuple(made))
 
     def function(self, one: object, where: str) -> Function:
-        values = config.table(one, FUNCTION, where, ("node", "file", "route", "dev"))
+        values = config.table(one, FUNCTION, where, _NEEDED["function"])
         self.device(self.known(values["node"], f"{where}.node"), values["dev"], f"{where}.dev")
         values["file"] = self.nf(values["file"], where)
         return Function(**values)
@@ -411,7 +453,7 @@ class _Reader:
     def services(self, found: dict[str, Any]) -> tuple[Service, ...]:
         made: list[Service] = []
         for number, (one, where) in enumerate(self.tables(found, "service"), start=1):
-            values = config.table(one, SERVICE, where, ("node", "run"))
+            values = config.table(one, SERVICE, where, _NEEDED["service"])
             self.known(values["node"], f"{where}.node")
             service = Service(**{"name": f"service{number}", **values})
             if any(other.name == service.name for other in made):
@@ -420,7 +462,7 @@ class _Reader:
         return tuple(made)
 
     def capture(self, one: object, where: str) -> Capture:
-        values = config.table(one, CAPTURE, where, ("node", "interface", "file"))
+        values = config.table(one, CAPTURE, where, _NEEDED["capture"])
         node = self.known(values["node"], f"{where}.node")
         self.device(node, values["interface"], f"{where}.interface")
         if Path(values["file"]).name != values["file"]:

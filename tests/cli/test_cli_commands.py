@@ -26,7 +26,7 @@ COMMANDS = [
     *("new", "build", "explain", "check", "run", "test", "fmt"),
     *("deploy", "status", "set", "table", "events", "undeploy"),
     *("lab", "delay", "bond", "discovery", "segtrace"),
-    *("lsp", "demo", "completion"),
+    *("schema", "lsp", "demo", "completion"),
 ]
 
 
