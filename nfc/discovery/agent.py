@@ -3,6 +3,7 @@
 Events of rtnetlink ring: what is true is read by a dump, compared with what the table has, and the
 differences are written. So no order of events, lost event or replaced next hop can leave the table
 wrong for longer than it takes to look again. And events say what a dump may have missed (`bell`).
+Most of what is told of neighbours changes no answer; then nothing is read.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from nfc.deploy.places import generation, table_pin
 from nfc.deploy.select import select_one
 from nfc.deploy.state import Record, Store, open_store, state_dir
 from nfc.discovery.ask import MOST_COUNTED
-from nfc.discovery.bell import Bell, opened
+from nfc.discovery.bell import Bell, Heard, opened
 from nfc.discovery.mirror import MOST_HOPS, Globals, Hops, changes, doubts, wanted
-from nfc.discovery.rib import Lookout, Prefix, neighbours
+from nfc.discovery.rib import Lookout, Prefix
 from nfc.errors import KernelError, NfcError, UsageError
 from nfc.kernel.maps import Map
 from nfc.kernel.pins import open_pinned
@@ -30,6 +31,7 @@ from nfc.observe.tables import Entries
 TABLE: Final = "routes"
 FIELDS: Final = ("hops", *(f"hop{n}" for n in range(MOST_HOPS)))
 SETTLE_S: Final = 0.02  # events that come together are looked at together
+PAUSE_S: Final = 0.1  # after some that change nothing: there may be many of them
 LOOK_AGAIN_S: Final = 30.0  # without any event
 _MOST_LOOKS: Final = 50  # for routes to stand still before the table is written at first
 UNSURE: Final = (
@@ -74,6 +76,7 @@ class Mirror:
         self._entries = Entries(self._map, self.table)
         self.counts = Counts()
         self._lookout = lookout or Lookout(record.namespace)
+        self._known = Globals({})
         self._has: dict[Prefix, tuple[int, ...]] = {
             (key[0], key[1].to_bytes(16, "big")): rows[0] for key, rows in self._entries.items()
         }
@@ -87,15 +90,23 @@ class Mirror:
     def look(self) -> Mapping[Prefix, Hops]:
         """What the table should have, by what the kernel routes by. Raises KernelError."""
         self.look_again = 0.0  # also when it fails
-        known = Globals(neighbours(self.record.namespace))
         rib = self._lookout.look()
+        self._known = Globals(self._lookout.neighbours)
         self.counts.dumps += 1
         self.doubts = tuple(doubts(rib)) if self.only is None else ()
         if not self.sure:
             self.doubts += (UNSURE,)
-        if not self._lookout.overtaken:
+        found = wanted(rib, self._known, self.only)
+        if not self._lookout.overtaken and not self._concern(self._lookout.news):
             self.look_again = min(LOOK_AGAIN_S, (rib.expires or LOOK_AGAIN_S) + SETTLE_S)
-        return wanted(rib, known, self.only)
+        return found
+
+    def rung(self) -> bool:
+        """Whether anything has been heard since the last look that may change an answer."""
+        return self._concern(self._lookout.listen())
+
+    def _concern(self, heard: Heard) -> bool:
+        return heard.overtaken or heard.other or self._known.concern(heard.hosts)
 
     @property
     def sure(self) -> bool:
@@ -213,17 +224,27 @@ def _serve(
     so (its record)."""
     poll = select.poll()
     poll.register(bell, select.POLLIN)
-    looked = time.monotonic()
+    store, record = Store(state_dir()), mirror.record
+    looked = checked = time.monotonic()
     while not stop():
-        left = max(0.0, looked + mirror.look_again - time.monotonic())
-        rang = bool(poll.poll(min(_CHECK_S, left) * 1000))
-        current = Store(state_dir()).read(mirror.record.netns, mirror.record.name)
-        if current is None:
-            raise NfcError(f"{mirror.record.name} is not deployed any more")
-        if current.generation != mirror.record.generation or again():
-            return current
-        if not rang and time.monotonic() - looked < mirror.look_again:
-            continue
+        due = looked + mirror.look_again
+        wait = max(0.0, min(due, checked + _CHECK_S) - time.monotonic())
+        rang = bool(poll.poll(wait * 1000))
+        if time.monotonic() >= checked + _CHECK_S:
+            checked = time.monotonic()
+            current = store.read(record.netns, record.name)
+            if current is None:
+                raise NfcError(f"{record.name} is not deployed any more")
+            if current.generation != record.generation:
+                return current
+            if again():
+                return current
+        if time.monotonic() < due:
+            if not rang:
+                continue
+            if not mirror.rung():
+                time.sleep(PAUSE_S)
+                continue
         time.sleep(SETTLE_S)
         looked = time.monotonic()
         with _unless_they_change():

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
-from nfc.discovery.rib import Entry, Neighbour, Prefix, Rib
+from nfc.discovery.bell import Host
+from nfc.discovery.rib import Entry, Prefix, Rib
 from nfc.discovery.rules import DROPS, GOTO, TO_TABLE, Rule
 
 MOST_HOPS: Final = 8
@@ -27,25 +28,39 @@ class Globals:
     """Finds a global address of a neighbour that a route knows by its link-local one: another
     address at the same link-layer address of the same link."""
 
-    def __init__(self, neighbours: Iterable[Neighbour]) -> None:
-        """Remember them."""
-        self._lladdr: dict[tuple[int, bytes], bytes] = {}
-        self._globals: dict[tuple[int, bytes], bytes] = {}
-        for one in neighbours:
-            if not one.lladdr:
-                continue
-            if one.address.startswith(LINK_LOCAL):
-                self._lladdr[one.ifindex, one.address] = one.lladdr
-            else:
-                key = (one.ifindex, one.lladdr)
-                self._globals[key] = min(self._globals.get(key, one.address), one.address)
+    def __init__(self, neighbours: Mapping[Host, bytes]) -> None:
+        """Remember their link-layer addresses."""
+        self._neighbours = neighbours
+        self._globals: dict[Host, bytes] = {}  # by the link-layer address
+        self._asked: set[Host] = set()
+        for (ifindex, address), lladdr in neighbours.items():
+            if not address.startswith(LINK_LOCAL):
+                key = (ifindex, lladdr)
+                self._globals[key] = min(self._globals.get(key, address), address)
 
     def of(self, ifindex: int, address: bytes) -> bytes:
         """The global address if one is known, else the address itself."""
         if not address.startswith(LINK_LOCAL):
             return address
-        lladdr = self._lladdr.get((ifindex, address))
+        self._asked.add((ifindex, address))
+        lladdr = self._neighbours.get((ifindex, address))
         return self._globals.get((ifindex, lladdr), address) if lladdr else address
+
+    def concern(self, neighbours: Mapping[Host, bytes | None]) -> bool:
+        """Whether what was asked for so far may have another answer now that neighbours have
+        these link-layer addresses, or none."""
+        at = {(host[0], self._neighbours.get(host)) for host in self._asked}
+        for host, lladdr in neighbours.items():
+            before = self._neighbours.get(host)
+            if lladdr == before:
+                continue
+            if host in self._asked:
+                return True
+            if not host[1].startswith(LINK_LOCAL) and any(
+                one is not None and (host[0], one) in at for one in (before, lladdr)
+            ):
+                return True
+        return False
 
 
 def wanted(rib: Rib, known: Globals, table: int | None = None) -> Mapping[Prefix, Hops]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from nfc.discovery.bell import Bell, Heard, Place
+from nfc.discovery.bell import NEIGHBOUR, Bell, Heard, Host, Place, neighbour
 from nfc.discovery.rules import HEADER as RULE_HEADER
 from nfc.discovery.rules import USUAL, Rule, parse
 from nfc.errors import KernelError
@@ -27,7 +27,6 @@ _DEAD: Final = 1  # RTNH_F_DEAD; also of a link that is down, where such routes 
 _SEG6, _SEG6_LOCAL = 5, 7  # LWTUNNEL_ENCAP_*
 _SEG6_SRH: Final = 1  # SEG6_IPTUNNEL_SRH: a 32-bit mode, then the SRH
 _PREFERENCE: Final = {b"\1": 3, b"\3": 1}  # RFC 4191: high and low; all else is medium, 2
-_NEIGHBOUR: Final = struct.Struct("=BBHiHBB")  # family, -, -, ifindex, state, flags, type
 _NEXTHOP: Final = struct.Struct("=BBBBI")  # family, scope, protocol, -, flags
 _ID, _GROUP, _BLACKHOLE, _OIF, _GATEWAY, _ENCAP_TYPE, _ENCAP = 1, 2, 4, 5, 6, 7, 8  # NHA_*
 _TICKS: Final = 100  # USER_HZ, the unit of rta_expires
@@ -50,15 +49,6 @@ class Entry:
 
     ways: tuple[Way, ...] = ()
     throw: bool = False
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """An entry of the neighbour table: which address is at which link-layer address."""
-
-    ifindex: int
-    address: bytes
-    lladdr: bytes
 
 
 @dataclass(frozen=True)
@@ -90,19 +80,30 @@ class Lookout:
         """Nothing has been seen yet."""
         self.netns, self.bell = netns, bell
         self.overtaken = False  # whether routes changed under the last look
+        self.neighbours: Mapping[Host, bytes] = {}
+        self.news = Heard()  # what may have come too late for the last look, but for routes
         self.sure = False  # whether they did not under one look, so that none that stays is missing
         self._cache: Cache = {}
         self._places: dict[Place, list[bytes]] = {}
         self._before = Heard()
 
+    def listen(self) -> Heard:
+        """What has been heard that no look has had yet."""
+        self._before = self._before.then(self._heard())
+        return self._before
+
     def look(self) -> Rib:
-        """As `look`."""
+        """As `look`; and the neighbours."""
+        self.listen()
+        self.neighbours = neighbours(self.netns)
         rules = rtdump.dump(rtdump.GETRULE, RULE_HEADER.pack(_AF_INET6, *[0] * 8), self.netns)
-        before = self._before = self._before.then(self._heard())  # kept also if the dump fails
+        late = self._heard()
+        before = self._before = self._before.then(late)  # kept also if the dump fails
         routes = rtdump.dump(rtdump.GETROUTE, HEADER.pack(_AF_INET6, *[0] * 8), self.netns)
         during = self._heard()
-        self.overtaken, self._before = bool(during), during
-        self.sure = self.sure or not during
+        self.overtaken, self._before = during.overtaken, Heard(during.gone, lost=during.lost)
+        self.news = Heard(hosts=late.hosts | during.hosts, other=late.other or during.other)
+        self.sure = self.sure or not during.overtaken
         places: dict[Place, list[bytes]] = {}
         for body in routes:
             if body not in self._cache:
@@ -307,17 +308,15 @@ def nexthops(netns: str | None = None) -> Mapping[int, tuple[Way, ...]]:
     return {**single, **several}
 
 
-def neighbours(netns: str | None = None) -> list[Neighbour]:
+def neighbours(netns: str | None = None) -> dict[Host, bytes]:
     """The IPv6 neighbour table, as far as link-layer addresses are known. Raises KernelError."""
-    found = []
-    header = _NEIGHBOUR.pack(_AF_INET6, 0, 0, 0, 0, 0, 0)
-    for body in rtdump.dump(rtdump.GETNEIGH, header, netns):
-        if len(body) < _NEIGHBOUR.size:
+    found = {}
+    for body in rtdump.dump(rtdump.GETNEIGH, NEIGHBOUR.pack(_AF_INET6, 0, 0, 0, 0, 0, 0), netns):
+        if len(body) < NEIGHBOUR.size:
             raise KernelError(f"a neighbour of {len(body)} bytes")
-        values = dict(rtattr.unpack(body[_NEIGHBOUR.size :]))
-        address, lladdr = values.get(1), values.get(2)  # NDA_DST, NDA_LLADDR
-        if address is not None and len(address) == 16 and lladdr:
-            found.append(Neighbour(_NEIGHBOUR.unpack_from(body)[3], address, lladdr))
+        one = neighbour(body)
+        if one is not None and one[1] is not None:
+            found[one[0]] = one[1]
     return found
 
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nfc.discovery.bell import Host
 from nfc.discovery.mirror import HERE, Globals, Hops, changes, doubts, wanted
-from nfc.discovery.rib import Entry, Neighbour, Prefix, Rib, Way, rib
+from nfc.discovery.rib import Entry, Prefix, Rib, Way, rib
 from nfc.discovery.rules import GOTO, TO_TABLE, Rule, parse
 from nfc.errors import KernelError
 from nfc.kernel import rtattr
@@ -72,7 +73,7 @@ GATEWAY, OTHER, SEGMENT = address("fd00:2::a"), address("fd00:2::b"), address("f
 def held(*routes: tuple[str, Entry], rules: tuple[Rule, ...] | None = None) -> dict[Prefix, Hops]:
     tables = {254: {prefix(text): entry for text, entry in routes}}
     whole = Rib(tables=tables) if rules is None else Rib(rules, tables)
-    return dict(wanted(whole, Globals([])))
+    return dict(wanted(whole, Globals({})))
 
 
 def test_what_is_encapsulated_goes_to_its_first_segment() -> None:
@@ -101,7 +102,7 @@ def test_rules_that_lead_in_a_circle_end() -> None:
 def test_one_table_alone() -> None:
     entry = Entry((Way(1, GATEWAY),))
     tables = {255: {prefix("fd00::1/128"): Entry((Way(0),))}, 7: {prefix("fd00::/16"): entry}}
-    found = wanted(Rib(tables=tables), Globals([]), 7)
+    found = wanted(Rib(tables=tables), Globals({}), 7)
     assert found == {prefix("::/0"): (), prefix("fd00::/16"): (GATEWAY,)}
 
 
@@ -122,16 +123,40 @@ def test_what_a_destination_does_not_decide_is_named() -> None:
 def test_a_neighbour_known_by_its_link_local_address() -> None:
     link_local, mac = address("fe80::1"), bytes(6)
     known = Globals(
-        [
-            Neighbour(1, link_local, mac),
-            Neighbour(1, address("fd00::5"), mac),
-            Neighbour(1, address("fd00::4"), mac),
-            Neighbour(2, address("fd00::3"), mac),
-        ]
+        {
+            (1, link_local): mac,
+            (1, address("fd00::5")): mac,
+            (1, address("fd00::4")): mac,
+            (2, address("fd00::3")): mac,
+        }
     )
     assert known.of(1, link_local) == address("fd00::4")
     assert known.of(2, link_local) == link_local
     assert known.of(1, HERE) == HERE
+
+
+hosts = st.tuples(
+    st.integers(1, 2),
+    st.sampled_from([address(a) for a in ("fe80::1", "fe80::2", "fd00::1", "fd00::2")]),
+)
+macs = st.sampled_from([bytes([n] * 6) for n in range(3)])
+
+
+@given(
+    st.dictionaries(hosts, macs),
+    st.dictionaries(hosts, st.none() | macs),
+    st.lists(hosts, max_size=3),
+)
+def test_what_concerns_nobody_changes_no_answer(
+    before: dict[Host, bytes], news: dict[Host, bytes | None], asked: list[Host]
+) -> None:
+    """For every neighbour table, change of it, and what was asked for."""
+    known = Globals(before)
+    answers = [known.of(*one) for one in asked]
+    merged = {host: lladdr for host, lladdr in {**before, **news}.items() if lladdr is not None}
+    now = [Globals(merged).of(*one) for one in asked]
+    assert known.concern(news) or now == answers
+    assert not known.concern(dict(before))
 
 
 attributes = st.lists(
@@ -143,7 +168,7 @@ attributes = st.lists(
     lambda both: both[0] + both[1]
 ))  # fmt: skip
 def test_any_bytes_are_a_rule_and_a_route_or_an_error(body: bytes) -> None:
-    for read in (parse, lambda one: wanted(rib((), [one], dict), Globals([]))):
+    for read in (parse, lambda one: wanted(rib((), [one], dict), Globals({}))):
         try:
             read(body)
         except KernelError:

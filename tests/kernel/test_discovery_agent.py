@@ -179,6 +179,84 @@ def test_rules_objects_and_links_are_seen_to_change(
     ip(r1, "rule del pref 60", "route del fd00:72::/32")
 
 
+def neighbour(address: str, last: int, state: str = "reachable") -> str:
+    return f"neigh replace {address} lladdr 02:00:00:00:00:{last:02x} dev eth1 nud {state}"
+
+
+def test_a_global_address_is_learnt_at_once_and_forgotten(net: Chain, r1: str) -> None:
+    """Each change of neighbours alone, so that nothing else rings the bell."""
+    ip(r1, "route add fd00:79::/32 via fe80::99 dev eth1", neighbour("fe80::99", 0x99))
+    local, known = (hops(IPv6Address(a)) for a in ("fe80::99", "fd00:2::99"))
+    until(net, "fd00:79::1", local)
+    ip(r1, neighbour("fd00:2::99", 0x99))
+    until(net, "fd00:79::1", known)
+    ip(r1, neighbour("fd00:2::99", 0x98))  # another host has the address now
+    until(net, "fd00:79::1", local)
+    ip(r1, neighbour("fe80::99", 0x98))
+    until(net, "fd00:79::1", known)
+    ip(r1, "neigh del fd00:2::99 dev eth1")
+    until(net, "fd00:79::1", local)
+    ip(r1, "route del fd00:79::/32")
+
+
+def test_what_changes_no_answer_is_not_looked_at(
+    net: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neighbours that were found to be there, or not asked for long; those of IPv4 and of bridges;
+    those at whose link-layer address no next hop is; a link's name for people."""
+    monkeypatch.setenv("NFC_STATE_DIR", str(tmp_path / "state"))
+    name = net.lab.name("r1")
+    hosts = [(f"fd00:2::5{n:x}", 0x50 + n) for n in range(10)]
+    usual = [neighbour(*host) for host in [*hosts, ("fe80::55", 0x55)]]
+    ip(name, *usual, "route add fd00:79::/32 via fe80::55 dev eth1")
+    deploy(Request(data_dir("stdlib") / "oamp.nf", str(SID), "eth0", netns=name))
+    try:
+        with (
+            open_store(shared=True) as store,
+            opened(name) as bell,
+            Mirror(select_one(store, "end_oamp", name), None, Lookout(name, bell)) as mirror,
+        ):
+            ip(name, "link set eth1 alias before")  # so that its flags are known
+            while mirror.rung() or not mirror.counts.dumps:
+                mirror.sync()
+            for state in ("stale", "delay", "probe", "reachable"):
+                ip(name, *(neighbour(*host, state) for host in [*hosts, ("fe80::55", 0x55)]))
+            ip(name, neighbour("fd00:2::60", 0x60), neighbour("fd00:2::60", 0x61))
+            ip(name, "neigh del fd00:2::60 dev eth1")
+            ip(name, "link set eth1 alias after")
+            for words in (
+                f"ip -n {name} {neighbour('10.9.9.9', 0x55)}",
+                f"bridge -n {name} fdb append 02:00:00:00:00:55 dev eth1 self",
+            ):
+                subprocess.run(words.split(), check=True)
+            assert select.select([bell], [], [], 10)[0]  # it was told of all that
+            assert not mirror.rung()
+            for change in (
+                neighbour("fd00:2::54", 0x55),
+                "neigh del fe80::55 dev eth1",
+                "link add other type veth peer name another",
+                "link set other up",
+                "link set other down",
+                "link del other",
+                "rule add pref 70 to fd00:9::/64 lookup 70",
+                "rule del pref 70",
+                "nexthop add id 9 blackhole",
+                "nexthop del id 9",
+            ):
+                ip(name, change)
+                assert mirror.rung(), change
+                while mirror.rung():
+                    mirror.sync()
+    finally:
+        undeploy([], None, all_=True)
+        ip(
+            name,
+            "link set eth1 mtu 1500 alias ''",
+            "route flush fd00:79::/32",
+            "neigh flush dev eth1",
+        )
+
+
 def test_more_next_hops_than_fit(net: Chain, r1: str) -> None:
     many = [IPv6Address(f"fd00:2::{n:x}") for n in range(0xB0, 0xBB)]
     ip(r1, "route add fd00:76::/32 " + " ".join(f"nexthop via {hop} dev eth1" for hop in many))

@@ -210,7 +210,7 @@ def compare(
     if local_last:
         batch(r1, "rule add pref 32765 lookup local", "rule del pref 0")
     try:
-        found = wanted(look(r1), Globals([]))
+        found = wanted(look(r1), Globals({}))
         with Kernel(r1) as kernel:
             for target in map(IPv6Address, TARGETS):
                 said = match(found, target)
