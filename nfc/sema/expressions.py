@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from nfc.sema import operators, references, tables, typed, types
-from nfc.sema.hooks import Hook
+from nfc.sema import operators, references, typed, types
 from nfc.sema.inplace import MAX_NESTING, MAX_VALUES, measure
-from nfc.sema.kinds import (
-    a_kind,
-)
-from nfc.sema.scope import Scope
+from nfc.sema.kinds import a_kind, beside, is_literal
+from nfc.sema.place import Place
 from nfc.syntax import tree
 from nfc.syntax.diagnostics import nearest
 from nfc.syntax.source import Span
@@ -19,22 +17,8 @@ FUNCTIONS = ("now()", "every(n)", "sample(1 in n)")
 
 
 @dataclass
-class Checker:
-    """Checks expressions of one rule: `bound` holds the TLVs its guard has bound so far.
-
-    `hook` None means a place where only constants may stand.
-    """
-
-    scope: Scope
-    hook: Hook | None
-    bound: dict[str, typed.Tlv] = field(default_factory=dict)
-    elsewhere: dict[str, int] = field(default_factory=dict)  # alias -> line of the rule binding it
-    local: dict[str, typed.Expr] = field(default_factory=dict)  # arguments of a definition
-    within: tuple[str, ...] = ()  # definitions that are being put in place
-    budget: list[int] = field(default_factory=lambda: [MAX_VALUES])  # for definitions
-    entries: dict[str, typed.Entry] = field(default_factory=dict)  # that the guard has bound
-    lookups: list[int] = field(default_factory=lambda: [0])  # in tables, of one rule
-    measured: bool = False  # within a definition that has its room already
+class Checker(Place):
+    """Checks the expressions that stand at one place."""
 
     # ---- entry points -----------------------------------------------------------------------
 
@@ -65,7 +49,7 @@ class Checker:
             case tree.Has():
                 return references.has_tlv(self, expr, binds)
             case tree.HasEntry():
-                return tables.has_entry(self, expr, binds)
+                return self._has_entry(expr, binds)
             case _:
                 value = self._test(expr) if draws else self.infer(expr, types.Bool())
                 if value is not None and not isinstance(value.type, types.Bool):
@@ -128,9 +112,9 @@ class Checker:
                 self._drawn(expr.span, "sample(1 in n)")
                 return None
             case tree.Binary():
-                return operators.binary(self, expr)
+                return operators.binary(self, expr, *self._sides(expr))
             case tree.Compare():
-                return operators.compare(self, expr)
+                return operators.compare(self, expr, *self._sides(expr))
             case tree.InPrefix(span, operand, address, length, width):
                 kind: types.Type = types.Ipv6() if width == 128 else types.Int(32)
                 inner = self.check(operand, kind)
@@ -139,6 +123,18 @@ class Checker:
                 return typed.InPrefix(span, types.Bool(), inner, address, length, width)
             case tree.Not() | tree.Logic() | tree.Has() | tree.HasEntry():
                 return self.condition(expr, binds=False, draws=False)
+
+    def _sides(
+        self, expr: tree.Binary | tree.Compare
+    ) -> tuple[typed.Expr | None, typed.Expr | None]:
+        """Both sides; a literal on one side takes the other side's type. What the whole is for
+        does not matter to them: it is held against that when it is computed."""
+        left, right = expr.left, expr.right
+        if is_literal(left) and not is_literal(right):
+            b = self.infer(right, None)
+            return self.infer(left, beside(b, expr.op)), b
+        a = self.infer(left, None)
+        return a, self.infer(right, beside(a, expr.op))
 
     def _integer(self, span: Span, value: int, wanted: types.Type | None) -> typed.Expr | None:
         numeric = types.Int | types.Enum | types.Timestamp | types.Bytes
@@ -259,6 +255,36 @@ class Checker:
         of = self.check(expr.of, types.Int(32))
         return None if of is None else typed.Sample(expr.span, types.Bool(), of)
 
-    def error(self, span: Span, message: str, hint: str | None = None) -> None:
-        """Note an error at that place."""
-        self.scope.diagnostics.error(span, message, hint)
+    # ---- tables -----------------------------------------------------------------------------
+
+    def key(
+        self, table: typed.Table, exprs: Sequence[tree.Expr], span: Span
+    ) -> tuple[typed.Expr, ...] | None:
+        """A key's values in the order in which they are declared; None after an error."""
+        if len(exprs) != len(table.keys):
+            shown = ", ".join(f"{m.name}: {m.type}" for m in table.keys)
+            self.error(
+                span,
+                f"{table.name} is looked up by {len(table.keys)}, not {len(exprs)}",
+                f"[{shown}]",
+            )
+            return None
+        values = [self.check(e, m.type) for e, m in zip(exprs, table.keys, strict=True)]
+        found = tuple(v for v in values if v is not None)
+        return found if len(found) == len(values) else None
+
+    def _has_entry(self, expr: tree.HasEntry, binds: bool) -> typed.Expr | None:
+        """`table has [key] as alias`."""
+        table = references.looked_up(self, expr, binds)
+        if table is None:
+            return None
+        key = self.key(table, expr.key, expr.span)
+        if key is None:
+            if expr.alias is not None:
+                self.scope.broken.add(expr.alias.text)
+            return None
+        entry = typed.Entry(self.lookups[0], table, key)
+        self.lookups[0] += 1
+        if expr.alias is not None:
+            self.entries[expr.alias.text] = entry
+        return typed.HasEntry(expr.span, types.Bool(), entry)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from nfc.sema import typed, types
+from nfc.sema.expressions import Checker
+from nfc.sema.scope import Scope
 from nfc.syntax import tree
 from nfc.syntax.diagnostics import nearest
-
-if TYPE_CHECKING:
-    from nfc.sema.expressions import Checker
-    from nfc.sema.scope import Scope
 
 
 def shown(statement: tree.Set) -> str:

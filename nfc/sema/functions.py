@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nfc.sema import references, tables, typed, types
+from nfc.sema import entries, references, typed, types
 from nfc.sema.built import no_tlv, not_hmac, tlv_value
 from nfc.sema.expressions import Checker
 from nfc.sema.fields import assignments, once
@@ -139,15 +139,15 @@ def _edit(
     if isinstance(statement, tree.Count):
         return _count(statement, checker, scope, seen)
     if isinstance(statement, tree.Put):
-        return tables.put(statement, checker, scope, seen)
+        return entries.put(statement, checker, scope, seen)
     if isinstance(statement, tree.RemoveEntry):
-        return tables.remove_entry(statement, checker, scope, seen)
+        return entries.remove_entry(statement, checker, scope, seen)
     if isinstance(statement, tree.Set):
         place = statement.place
         if isinstance(place, tree.Name):
-            return tables.set_state(statement, place, checker, scope, seen)
+            return entries.set_state(statement, place, checker, scope, seen)
         if place.base.text in checker.entries:
-            return tables.set_entry(statement, place, checker, scope, seen)
+            return entries.set_entry(statement, place, checker, scope, seen)
         if place.base.text == META_NAME:
             return _set_meta(statement, place, checker, scope, seen)
     if not (hook.rebuilds or (hook.writes and isinstance(statement, tree.Set))):
@@ -366,7 +366,7 @@ def _count(
     if amount is None:
         return None
     if keyed is not None:
-        return tables.count_key(statement, keyed, checker, amount)
+        return entries.count_key(statement, keyed, checker, amount)
     return typed.Count(statement.span, name, amount)
 
 

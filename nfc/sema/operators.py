@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from nfc.sema import typed, types
 from nfc.sema.constants import fold
-from nfc.sema.kinds import a_kind, arith_type, article, beside, is_literal
+from nfc.sema.kinds import a_kind, arith_type, article
+from nfc.sema.place import Place
 from nfc.syntax import tree
-
-if TYPE_CHECKING:
-    from nfc.sema.expressions import Checker
 
 _ORDER = {"<", "<=", ">", ">="}
 
 
-def binary(checker: Checker, expr: tree.Binary) -> typed.Expr | None:
+def binary(
+    place: Place, expr: tree.Binary, left: typed.Expr | None, right: typed.Expr | None
+) -> typed.Expr | None:
     """A calculation; of known values its result."""
-    left, right = _pair(checker, expr.op, expr.left, expr.right)
     if left is None or right is None:
         return None
     type_ = arith_type(expr.op, left.type, right.type)
     if type_ is None:
-        checker.error(
+        place.error(
             expr.span,
             f"'{expr.op}' does not work on {a_kind(left)} and {a_kind(right)}",
             "what works: timestamp - timestamp, timestamp + duration, duration * number"
@@ -48,9 +46,10 @@ def binary(checker: Checker, expr: tree.Binary) -> typed.Expr | None:
     return typed.Arith(expr.span, type_, expr.op, left, right)
 
 
-def compare(checker: Checker, expr: tree.Compare) -> typed.Expr | None:
+def compare(
+    place: Place, expr: tree.Compare, left: typed.Expr | None, right: typed.Expr | None
+) -> typed.Expr | None:
     """A comparison of two values that can be compared, and may be equal."""
-    left, right = _pair(checker, expr.op, expr.left, expr.right)
     if left is None or right is None:
         return None
     same = type(left.type) is type(right.type) or (
@@ -59,7 +58,7 @@ def compare(checker: Checker, expr: tree.Compare) -> typed.Expr | None:
     if isinstance(left.type, types.Bytes):
         same = left.type == right.type
     if not same:
-        checker.error(
+        place.error(
             expr.span,
             f"{a_kind(left)} cannot be compared with {a_kind(right)}",
             "how long ago a time was: now() - time"
@@ -72,23 +71,21 @@ def compare(checker: Checker, expr: tree.Compare) -> typed.Expr | None:
         and isinstance(right.type, types.Enum)
         and left.type != right.type
     ):
-        checker.error(expr.span, f"{left.type} and {right.type} are different enums")
+        place.error(expr.span, f"{left.type} and {right.type} are different enums")
         return None
     if expr.op in _ORDER and isinstance(left.type, types.Ipv6 | types.Bytes | types.Bool):
-        checker.error(
+        place.error(
             expr.span,
             f"{a_kind(left)} has no order",
             "use == or !=, or 'in' with a prefix" if left.type.bits > 1 else None,
         )
         return None
-    if _never_equal(checker, expr, left, right) or _never_equal(checker, expr, right, left):
+    if _never_equal(place, expr, left, right) or _never_equal(place, expr, right, left):
         return None
     return typed.Compare(expr.span, types.Bool(), expr.op, left, right)
 
 
-def _never_equal(
-    checker: Checker, expr: tree.Compare, value: typed.Expr, const: typed.Expr
-) -> bool:
+def _never_equal(place: Place, expr: tree.Compare, value: typed.Expr, const: typed.Expr) -> bool:
     if (
         isinstance(const, typed.Const)
         and not isinstance(value, typed.Const)
@@ -96,7 +93,7 @@ def _never_equal(
         and const.value.bit_length() > value.type.bits
     ):
         limit = (1 << value.type.bits) - 1
-        checker.error(
+        place.error(
             const.span,
             f"{const.value} is more than this {value.type} can hold (at most {limit})",
         )
@@ -104,19 +101,7 @@ def _never_equal(
     return False
 
 
-def _pair(
-    checker: Checker, op: str, left: tree.Expr, right: tree.Expr
-) -> tuple[typed.Expr | None, typed.Expr | None]:
-    """Both sides; a literal on one side takes the other side's type. What the whole is for
-    does not matter to them: it is held against that when it is computed."""
-    if is_literal(left) and not is_literal(right):
-        b = checker.infer(right, None)
-        return checker.infer(left, beside(b, op)), b
-    a = checker.infer(left, None)
-    return a, checker.infer(right, beside(a, op))
-
-
-def convert(checker: Checker, value: typed.Expr, wanted: types.Type) -> typed.Expr | None:
+def convert(place: Place, value: typed.Expr, wanted: types.Type) -> typed.Expr | None:
     """The value as one of type `wanted`, or None after an error."""
     have = value.type
     if have == wanted:
@@ -126,7 +111,7 @@ def convert(checker: Checker, value: typed.Expr, wanted: types.Type) -> typed.Ex
             return replace(value, type=wanted)
         if have.bits <= wanted.bits:
             return value
-        checker.error(
+        place.error(
             value.span,
             f"a {have} does not fit a {wanted}",
             f"cut it with '& {hex((1 << wanted.bits) - 1)}', or widen what it goes into",
@@ -134,5 +119,5 @@ def convert(checker: Checker, value: typed.Expr, wanted: types.Type) -> typed.Ex
         return None
     if isinstance(have, types.Enum) and isinstance(wanted, types.Int) and have.bits <= wanted.bits:
         return value
-    checker.error(value.span, f"{article(wanted)} is needed here, this is {a_kind(value)}")
+    place.error(value.span, f"{article(wanted)} is needed here, this is {a_kind(value)}")
     return None
