@@ -5,10 +5,11 @@ check_alu_op, adjust_ptr_min_max_vals (kernel/bpf/verifier.c).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from nfc.bpf.isa import ALU64
 from nfc.verify import arith
+from nfc.verify.machine import Machine
 from nfc.verify.program import Insn
 from nfc.verify.refusal import Refused
 from nfc.verify.scalar import S32_MAX, S32_MIN, S64_MIN, U32, U64, ZERO, Scalar, constant
@@ -29,9 +30,6 @@ from nfc.verify.values import (
     mark_precise,
     unknown,
 )
-
-if TYPE_CHECKING:
-    from nfc.verify.machine import Machine
 
 _MOVABLE: Final = frozenset((CTX, VALUE, MAP_KEY, STACK, PACKET, MEM, FUNCTION))
 

@@ -24,6 +24,7 @@ from nfc.verify.scalar import (
     checked,
     constant,
     make,
+    remember,
     s32,
     s64,
     signed,
@@ -42,7 +43,7 @@ ADD, SUB, MUL, DIV, OR, AND, LSH, RSH = 0x00, 0x10, 0x20, 0x30, 0x40, 0x50, 0x60
 NEG, MOD, XOR, MOV, ARSH, END = 0x80, 0x90, 0xA0, 0xB0, 0xC0, 0xD0
 
 Range = tuple[int, int]
-remembered: dict[tuple[int, bool, Scalar, Scalar], Scalar] = {}
+_remembered: dict[tuple[int, bool, Scalar, Scalar], Scalar] = remember({})
 _ANY64: Final = (S64_MIN, S64_MAX, 0, U64)
 _ANY32: Final = (S32_MIN, S32_MAX, 0, U32)
 
@@ -50,9 +51,9 @@ _ANY32: Final = (S32_MIN, S32_MAX, 0, U32)
 def compute(operation: int, wide: bool, a: Scalar, b: Scalar) -> Scalar:
     """`a` operation `b`, in 64 bits if `wide`, else in 32 with the upper half cleared."""
     key = (operation, wide, a, b)
-    found = remembered.get(key)
+    found = _remembered.get(key)
     if found is None:
-        found = remembered[key] = checked(_compute(operation, wide, a, b))
+        found = _remembered[key] = checked(_compute(operation, wide, a, b))
     return found
 
 
@@ -302,11 +303,11 @@ def make32(v: int, m: int, wide: tuple[int, int, int, int], low: Range) -> Scala
 def offset(operation: int, a: Scalar, b: Scalar) -> Scalar:
     """A pointer's variable offset after adding or subtracting a number that varies."""
     key = (operation | 0x100, True, a, b)
-    found = remembered.get(key)
+    found = _remembered.get(key)
     if found is None:
         v, m = _TNUMS[operation](a.value, a.mask, b.value, b.mask)
         high = _RANGES64[operation](a, b, v, m)
-        found = remembered[key] = sync((v, m, *high, *_ANY32))
+        found = _remembered[key] = sync((v, m, *high, *_ANY32))
     return found
 
 
@@ -314,8 +315,8 @@ def shifted(a: Scalar, b: Scalar) -> Scalar:
     """A copy of a number to which a known number was added; the kernel does not reconcile its
     ranges at once (sync_linked_regs)."""
     key = (ADD | 0x200, True, a, b)
-    found = remembered.get(key)
+    found = _remembered.get(key)
     if found is None:
         v, m = tnum_add(a.value, a.mask, b.value, b.mask)
-        found = remembered[key] = make((v, m, *_add64(a, b, v, m), *_add32(a, b, v, m)))
+        found = _remembered[key] = make((v, m, *_add64(a, b, v, m), *_add32(a, b, v, m)))
     return found

@@ -38,13 +38,13 @@ REVERSED = {
 
 # (decided, (a, b) where it holds, (a, b) where it does not)
 Outcome = tuple[bool | None, tuple[Scalar, Scalar], tuple[Scalar, Scalar]]
-remembered: dict[tuple[int, bool, Scalar, Scalar], Outcome] = {}
+_remembered: dict[tuple[int, bool, Scalar, Scalar], Outcome] = scalar.remember({})
 
 
 def compare(operation: int, wide: bool, a: Scalar, b: Scalar) -> Outcome:
     """Compare `a` with `b`, in 64 bits if `wide`, else their low halves."""
     key = (operation, wide, a, b)
-    found = remembered.get(key)
+    found = _remembered.get(key)
     if found is None:
         decided = _decided(operation, wide, a, b)
         if decided is None:
@@ -55,7 +55,7 @@ def compare(operation: int, wide: bool, a: Scalar, b: Scalar) -> Outcome:
             )
         else:
             found = (decided, (a, b), (a, b))
-        remembered[key] = found
+        _remembered[key] = found
     return found
 
 

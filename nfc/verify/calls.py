@@ -1,23 +1,23 @@
-"""Calls: of helpers, by their prototypes; of the program's own functions; and leaving them.
+"""Calls of helpers, by their prototypes.
 
-check_func_arg, check_helper_call, check_func_call, prepare_func_exit (kernel/bpf/verifier.c).
+check_func_arg, check_helper_call (kernel/bpf/verifier.c).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from nfc.bpf import prototypes as p
-from nfc.bpf.facts import MAX_CALL_FRAMES
 from nfc.bpf.helpers import HELPERS
 from nfc.bpf.prototypes import HELPER_MAPS, MAP_HELPERS, PROTOTYPES, Prototype
 from nfc.verify import memory
+from nfc.verify.functions import CLEARED, LOOP, callback, require_nothing_reserved
 from nfc.verify.jumps import forget_packet, forget_reference
+from nfc.verify.machine import Machine
 from nfc.verify.program import Insn
 from nfc.verify.refusal import Refused
-from nfc.verify.scalar import ZERO, Scalar
+from nfc.verify.scalar import ZERO
 from nfc.verify.stack import MAX_OFFSET
-from nfc.verify.state import Frame
 from nfc.verify.values import (
     CTX,
     FUNCTION,
@@ -25,7 +25,6 @@ from nfc.verify.values import (
     MAP_KEY,
     MEM,
     MEM_OR_NULL,
-    NAMES,
     NOTHING,
     NULLABLE,
     PACKET,
@@ -40,10 +39,7 @@ from nfc.verify.values import (
     unknown,
 )
 
-if TYPE_CHECKING:
-    from nfc.verify.machine import Machine
-
-TAIL_CALL, LOOP, FOR_EACH = 12, 181, 164
+TAIL_CALL, FOR_EACH = 12, 164
 INNER_MAP: Final = 1 << 12  # BPF_F_INNER_MAP: another number of entries may be in its place
 WRITES_MAP: Final = frozenset((2, 3, 87, 88))
 _MEMORY: Final = frozenset((STACK, PACKET, VALUE, MEM, MAP_KEY))
@@ -219,9 +215,9 @@ def _result(m: Machine, i: Insn, prototype: Prototype, arguments: _Arguments) ->
         if m.frame.depth:
             _require_tail_call_from_here(m)
     if number in (LOOP, FOR_EACH):
-        _callback(m, i, arguments)
+        callback(m, i, m.code.by_start[arguments.function], arguments.map)
     regs = m.regs
-    regs[0:6] = _CLEARED
+    regs[0:6] = CLEARED
     regs[0] = _returned(m, prototype, arguments)
     if prototype.moves:
         forget_packet(state, unknown)
@@ -253,9 +249,6 @@ def _returns_instead(m: Machine, i: Insn) -> None:
     forget_packet(other, unknown)
 
 
-_CLEARED: Final = [NOTHING] * 6
-
-
 def _returned(m: Machine, prototype: Prototype, arguments: _Arguments) -> Reg:
     if prototype.result == p.NUMBER:
         return unknown()
@@ -270,108 +263,3 @@ def _returned(m: Machine, prototype: Prototype, arguments: _Arguments) -> Reg:
     id_ = m.new_id()
     m.state.refs = (*m.state.refs, (id_, m.frame.depth))
     return Reg(MEM_OR_NULL, id=id_, about=arguments.reserved, ref=id_)
-
-
-def require_nothing_reserved(m: Machine, frame: Frame | None = None) -> None:
-    """Raises Refused if a reservation is still open."""
-    mine = [r for r, depth in m.state.refs if frame is None or depth == frame.depth]
-    if mine:
-        raise Refused(
-            "what bpf_ringbuf_reserve gave is not given back on this path",
-            "end every path with bpf_ringbuf_submit or bpf_ringbuf_discard",
-        )
-
-
-# ---- functions of the program ---------------------------------------------------------------
-
-
-def step_call(m: Machine, i: Insn) -> int:
-    """A function of the program is called: its instructions follow, in a frame of their own."""
-    function = m.code.by_start[i.target]
-    if function.arguments is not None:
-        return m.call_global(i, function)
-    caller = m.frame
-    frame = Frame(function.number, caller.depth + 1, i.slot)
-    _enter(m, frame)
-    frame.regs[1:6] = caller.regs[1:6]
-    caller.regs[0:6] = _CLEARED
-    return i.target
-
-
-def _enter(m: Machine, frame: Frame) -> None:
-    if frame.depth >= MAX_CALL_FRAMES:
-        raise Refused(f"calls nest deeper than {MAX_CALL_FRAMES} functions")
-    frame.regs[10] = Reg(STACK, about=frame.depth)
-    m.state.frames.append(frame)
-    m.enter()
-
-
-def step_exit(m: Machine, i: Insn) -> int:
-    """The end of a function: back to its caller, or of the program (-1)."""
-    m.jumps += 1
-    frame = m.frame
-    if frame.depth == 0 or frame.callback:
-        require_nothing_reserved(m, frame if frame.callback else None)
-    if frame.depth == 0:
-        return m.end_of_program()
-    result = frame.regs[0]
-    if result.kind == STACK:
-        raise Refused("a function returns a pointer to its own stack")
-    m.state.frames.pop()
-    m.enter()
-    if not frame.callback:
-        m.regs[0] = result
-        return m.code.at(frame.callsite).next
-    if result.kind != SCALAR:
-        raise Refused("a callback returns something that is no number")
-    mark_precise(result)
-    if result.number.smin < 0 or result.number.smax > 1:
-        raise Refused(
-            f"a callback returns {result.number}; 0 goes on, 1 stops, nothing else is allowed"
-        )
-    m.widen(frame.callsite)
-    return frame.callsite
-
-
-def _callback(m: Machine, i: Insn, arguments: _Arguments) -> None:
-    """The helper may call the function any number of times: the way on is without a call, and
-    one that does it once and then comes back to the helper is kept for later."""
-    caller = m.frame
-    function = m.code.by_start[arguments.function]
-    m.require_callback(function)
-    if i.imm == LOOP:
-        rounds = caller.regs[1]
-        if rounds.kind != SCALAR:
-            raise Refused("bpf_loop: argument 1 is no number of rounds")
-        mark_precise(rounds)
-        if caller.unrolled >= rounds.number.umax:
-            caller.unrolled = 0
-            return
-    other = m.push_to(function.start, i)
-    other.rounds += 1
-    theirs = other.frames[-1]
-    theirs.unrolled += 1
-    caller.unrolled = 0
-    frame = Frame(function.number, caller.depth + 1, i.slot, callback=i.imm)
-    if frame.depth >= MAX_CALL_FRAMES:
-        raise Refused(f"calls nest deeper than {MAX_CALL_FRAMES} functions")
-    frame.regs[10] = Reg(STACK, about=frame.depth)
-    if i.imm == LOOP:
-        frame.regs[1:3] = [unknown(), theirs.regs[3]]
-    else:
-        assert arguments.map is not None
-        key_is_number = arguments.map.definition.type in (2, 6)
-        frame.regs[1] = Reg(MAP, about=arguments.map)
-        frame.regs[2] = Reg(MAP_KEY, about=arguments.map)
-        frame.regs[3] = Reg(VALUE, about=arguments.map)
-        frame.regs[4] = theirs.regs[3]
-        del key_is_number
-    other.frames.append(frame)
-
-
-def scalar_or_name(reg: Reg) -> str:
-    """For messages."""
-    return str(reg) if reg.kind != SCALAR else f"the number {reg.number}"
-
-
-__all__ = ["NAMES", "Scalar", "require_nothing_reserved", "step_call", "step_exit", "step_helper"]

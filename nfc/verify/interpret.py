@@ -13,14 +13,14 @@ from nfc.bpf.maps import MAPS_OF_MAPS
 from nfc.bpf.object import DataSection, MapDef, Object, Program, RelocationKind
 from nfc.bpf.version import KernelVersion
 from nfc.verify import scalar
-from nfc.verify.machine import Effort, Machine
+from nfc.verify.machine import Machine
 from nfc.verify.memory import RDONLY_PROG, WRONLY_PROG
 from nfc.verify.program import Code, Malformed, prepare
 from nfc.verify.refusal import Refused
 from nfc.verify.rules import Rules, rules_of
 from nfc.verify.signatures import global_functions, returning_numbers
-from nfc.verify.steps import step_of
 from nfc.verify.values import NOT_INIT, Map
+from nfc.verify.walk import Effort, follow
 
 _NONE = Effort(0, 0)
 _ONE_AT_A_TIME = threading.Lock()  # what is known of numbers is remembered for all
@@ -74,14 +74,14 @@ def _judge(obj: Object, program: Program, hook: str, version: KernelVersion) -> 
         types = [info.type_id for info in program.func_info] if len(program.func_info) > 1 else []
         signatures = global_functions(obj.btf, types) if types and rules.global_functions else {}
         numbers = returning_numbers(obj.btf, types) if types else frozenset()
-        code = prepare(program, step_of, signatures, numbers)
+        code = prepare(program, signatures, numbers)
         machine = Machine(code, HOOKS[hook], rules, _maps(obj, program), obj.license)
     except Malformed as refused:
         return Verdict(program, refused.message, refused.advice, refused.slot)
     collecting = gc.isenabled()
     gc.disable()  # values make no cycles, and there are many of them
     try:
-        effort = machine.run()
+        effort = follow(machine)
     except Refused as refused:
         return _refused(program, machine, refused)
     finally:

@@ -6,10 +6,11 @@ check_cond_jmp_op, find_good_pkt_pointers, mark_ptr_or_null_regs (kernel/bpf/ver
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from nfc.verify import arith
 from nfc.verify.branch import EQ, FLIPPED, GE, GT, LE, LT, NE, compare
+from nfc.verify.machine import Machine
 from nfc.verify.program import Insn
 from nfc.verify.scalar import ZERO, Scalar, constant
 from nfc.verify.stack import MAX_OFFSET
@@ -23,17 +24,12 @@ from nfc.verify.values import (
     PACKET,
     PACKET_END,
     SCALAR,
-    STACK,
-    VALUE,
     VALUE_OR_NULL,
     Map,
     Reg,
     mark_precise,
     number,
 )
-
-if TYPE_CHECKING:
-    from nfc.verify.machine import Machine
 
 MAX_PACKET_OFFSET: Final = 0xFFFF  # MAX_PACKET_OFF, kernel/bpf/verifier.c
 
@@ -270,8 +266,3 @@ def forget_packet(state: State, about: Callable[[], Reg]) -> None:
 def forget_reference(state: State, ref: int, about: Callable[[], Reg]) -> None:
     """What was reserved is given back: no pointer to it is one any more."""
     _everywhere(state, lambda reg: about() if reg.ref == ref else reg)
-
-
-__all__ = [
-    "STACK", "VALUE", "forget_packet", "forget_reference", "step_branch", "step_goto", "tie",
-]  # fmt: skip

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from nfc.bpf import context
 from nfc.bpf.isa import LOAD_ACQUIRE, STORE_RELEASE
 from nfc.verify import stack
+from nfc.verify.machine import Machine
 from nfc.verify.program import Insn
 from nfc.verify.refusal import Refused
 from nfc.verify.scalar import ZERO, constant, tnum_add
@@ -29,9 +30,6 @@ from nfc.verify.values import (
     mark_precise,
     unknown,
 )
-
-if TYPE_CHECKING:
-    from nfc.verify.machine import Machine
 
 RDONLY_PROG, WRONLY_PROG = 1 << 7, 1 << 8  # BPF_F_*_PROG, uapi/linux/bpf.h
 CMPXCHG: Final = 0xF1

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from nfc.bpf.isa import (
     ALU,
@@ -37,9 +37,6 @@ from nfc.errors import ObjectError
 from nfc.verify.refusal import Refused
 from nfc.verify.scalar import Scalar, constant
 
-if TYPE_CHECKING:
-    from nfc.verify.machine import Machine
-
 MAX_FUNCTIONS: Final = 256  # BPF_MAX_SUBPROGS, linux/bpf_verifier.h
 CALLBACK_HELPERS: Final = (164, 181)  # bpf_for_each_map_elem, bpf_loop
 _SIZES: Final = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}
@@ -55,10 +52,8 @@ class Insn:
 
     __slots__ = (
         *("call", "dst", "force", "imm", "live", "next", "off", "op", "operation", "prune"),
-        *("size", "slot", "src", "step", "target", "value", "wide"),
+        *("size", "slot", "src", "target", "value", "wide"),
     )
-
-    step: Callable[[Machine, Insn], int]
 
     def __init__(self, slot: int, op: int, dst: int, src: int, off: int, imm: int) -> None:
         """From the fields of the encoding."""
@@ -129,13 +124,11 @@ class Malformed(Refused):
 
 def prepare(
     program: Program,
-    steps: Callable[[Insn], Any],
     signatures: Mapping[int, tuple[str, ...]] = MappingProxyType({}),
     numbers: frozenset[int] = frozenset(),
 ) -> Code:
-    """Decode a linked program (nfc.bpf.link). `steps` finds what follows an instruction;
-    `signatures`: by BTF type, what the arguments of global functions are; `numbers`: the BTF
-    types of functions that return one.
+    """Decode a linked program (nfc.bpf.link). `signatures`: by BTF type, what the arguments of
+    global functions are; `numbers`: the BTF types of functions that return one.
 
     Raises Malformed.
     """
@@ -147,7 +140,6 @@ def prepare(
     for insn in insns:
         if insn is not None:
             _resolve(insn, code)
-            insn.step = steps(insn)
     for function in functions:
         _check_ends(code, function)
     _check_reachable(code)

@@ -13,7 +13,10 @@ would accept what it refuses.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, TypeVar
+
+_Key = TypeVar("_Key")
+_Found = TypeVar("_Found")
 
 U64: Final = (1 << 64) - 1
 U32: Final = (1 << 32) - 1
@@ -56,7 +59,14 @@ class Scalar:
 _known: dict[Bounds, Scalar] = {}
 _synced: dict[Bounds, Scalar] = {}
 _constants: dict[int, Scalar] = {}
+_tables: list[dict[Any, Any]] = [_known, _synced, _constants]
 MAX_REMEMBERED: Final = 1 << 18
+
+
+def remember(table: dict[_Key, _Found]) -> dict[_Key, _Found]:
+    """A table of what was computed from scalars, which `begin` empties with those here."""
+    _tables.append(table)
+    return table
 
 
 class _Mode:
@@ -68,12 +78,10 @@ def begin(modern: bool, overlaps: bool) -> None:
     """Between two programs, never within one: whether bounds are deduced as by 6.8 and later, and
     whether also where a signed and an unsigned range overlap at one end only. What is remembered
     goes if that changes, or if it is much."""
-    from nfc.verify import arith, branch
-
     changed = (modern, overlaps) != (_Mode.modern, _Mode.overlaps)
     if changed or len(_known) + len(_synced) > MAX_REMEMBERED:
         _Mode.modern, _Mode.overlaps = modern, overlaps
-        for table in (_known, _synced, _constants, arith.remembered, branch.remembered):
+        for table in _tables:
             table.clear()
         _known.update({kept.bounds: kept for kept in (UNKNOWN, ZERO)})
         _constants[0] = ZERO

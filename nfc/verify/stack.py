@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from nfc.bpf.facts import STACK_SIZE
 from nfc.verify import arith
+from nfc.verify.machine import Machine
 from nfc.verify.refusal import Refused
 from nfc.verify.scalar import S64_MAX, S64_MIN, ZERO
 from nfc.verify.state import (
@@ -19,9 +20,6 @@ from nfc.verify.state import (
     Slot,
 )
 from nfc.verify.values import NOTHING, SCALAR, STACK, Reg, is_zero, known, mark_precise, unknown
-
-if TYPE_CHECKING:
-    from nfc.verify.machine import Machine
 
 MAX_OFFSET: Final = 1 << 29  # BPF_MAX_VAR_OFF, linux/bpf_verifier.h
 _SCRUBBED: Final = bytes((INVALID, MISC, ZEROED, MISC))  # what becomes of a byte's kind

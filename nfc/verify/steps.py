@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from nfc.bpf.isa import ALU, ALU64, CALL, EXIT, GOTO, GOTOL, LD_IMM64, LDX, SRC_FUNC, ST, STX
-from nfc.verify import alu, calls, jumps, memory
+from nfc.verify import alu, calls, functions, jumps, memory
+from nfc.verify.machine import Machine
 from nfc.verify.program import Insn, valid
 from nfc.verify.refusal import Refused
 from nfc.verify.values import FUNCTION, MAP, SCALAR, VALUE, Reg
 
-if TYPE_CHECKING:
-    from nfc.verify.machine import Machine
-
-Step = Callable[["Machine", Insn], int]
+Step = Callable[[Machine, Insn], int]
 _BY_OPCODE: dict[int, Step] = {
-    EXIT: calls.step_exit,
+    EXIT: functions.step_exit,
     GOTO: jumps.step_goto,
     GOTOL: jumps.step_goto,
 }
@@ -41,7 +38,7 @@ def step_constant(m: Machine, i: Insn) -> int:
                 "a callback needs type information, and the object has none",
                 "compile with -g, which makes BTF",
             )
-        m.require_callback(m.code.by_start[i.target])
+        functions.require_callback(m.code.by_start[i.target])
         m.regs[i.dst] = Reg(FUNCTION, about=i.target)
     elif i.src == 0 and i.value is not None:
         m.regs[i.dst] = Reg(SCALAR, i.value)
@@ -70,7 +67,7 @@ def step_of(i: Insn) -> Step:
     if kind == STX:
         return memory.step_atomic if i.op & 0xE0 == 0xC0 else memory.step_store
     if i.op == CALL:
-        return calls.step_call if i.src else calls.step_helper
+        return functions.step_call if i.src else calls.step_helper
     if kind in (ALU, ALU64):
         if i.dst == 10:
             return alu.step_frame_pointer
