@@ -74,21 +74,20 @@ def check(
     them by native code, too, whose making takes a fifth of a second."""
     path = folder / "program.nf"
     path.write_text(program.source)
+    wanted = Wanted(program.hook, program.tlvs)
+    packets = [make_packet(seed, wanted, (seed & 0xFFF) << 8 | i) for i, seed in enumerate(seeds)]
+    to_links = {f"to_{link}": index for link, index in place.links.items()}
+    program = replace(program, params=program.params | to_links)
     try:
         compilation = compile_file(path, KERNEL)
-        compilation.object(compilation.functions)
+        (compiled,) = compilation.functions
+        seen = place.try_out(compilation, compiled, program.params, program.tables, packets)
     except SourceErrors as error:
         said = [d.message for d in error.diagnostics]
         if all("bytes of stack" in message for message in said):
             reached.refused += 1
             return
         raise MismatchError(f"{program.source}\nis refused: {said}") from error
-    (compiled,) = compilation.functions
-    to_links = {f"to_{link}": index for link, index in place.links.items()}
-    program = replace(program, params=program.params | to_links)
-    wanted = Wanted(program.hook, program.tlvs)
-    packets = [make_packet(seed, wanted, (seed & 0xFFF) << 8 | i) for i, seed in enumerate(seeds)]
-    seen = place.try_out(compilation, compiled, program.params, program.tables, packets)
     reached.programs += 1
     reached.packets += len(packets)
     reached.constructs.update(set(constructs(compiled.function)))
