@@ -9,8 +9,7 @@ import ctypes
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from llvmlite import ir
-
+from nfc.vm import ir
 from nfc.vm.emit import Code, Var
 from nfc.vm.fast import negative
 from nfc.vm.native import RECORD, U64

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import ctypes
 
-from llvmlite import ir
-
 from nfc.bpf import context
 from nfc.packet import links, pcapng
 from nfc.packet.pcap import MAX_RECORD
 from nfc.packet.pcap import RECORD_SIZE as RECORD_HEADER
-from nfc.vm import fast, hooks
+from nfc.vm import fast, hooks, ir
 from nfc.vm.context import IFINDEX, LEN, PROTOCOL
 from nfc.vm.emit import I64, I128, C, Code, State, V, Var, part
 from nfc.vm.memory import CTX, FRAME_SIZE, REGION_SHIFT, STACK, Descriptor
@@ -204,20 +202,22 @@ def _nanoseconds(k: _Driver, entry: V, units: V) -> V:
     """A time of an interface; what does not fit 64 bits is for Python to refuse."""
     factor = k.of(entry, "factor")
     k.stop(factor == 0, OTHER)
-    wide = k.b.mul(k.b.zext(units.value, I128), k.b.zext(factor.value, I128))
-    wide = k.b.lshr(wide, k.b.zext(k.of(entry, "shift").value, I128))
+    wide = k.b.op("mul", k.b.zext(units.value, I128), k.b.zext(factor.value, I128))
+    wide = k.b.op("lshr", wide, k.b.zext(k.of(entry, "shift").value, I128))
     k.stop(_high(k, wide) != 0, OTHER)
     passed = Var(k, V(k, k.b.trunc(wide, I64)))
     divisor = k.of(entry, "divisor")
     with k.if_(divisor != 1, likely=False):
         passed.set(passed.get() // divisor)
-    total = k.b.add(k.b.zext(passed.get().value, I128), k.b.sext(k.of(entry, "add").value, I128))
+    total = k.b.op(
+        "add", k.b.zext(passed.get().value, I128), k.b.sext(k.of(entry, "add").value, I128)
+    )
     k.stop(_high(k, total) != 0, OTHER)
     return V(k, k.b.trunc(total, I64))
 
 
 def _high(k: _Driver, wide: ir.Value) -> V:
-    return V(k, k.b.trunc(k.b.lshr(wide, ir.Constant(I128, 64)), I64))
+    return V(k, k.b.trunc(k.b.op("lshr", wide, ir.Value(I128, "64")), I64))
 
 
 # ---- the packet in it ---------------------------------------------------------------------------

@@ -15,12 +15,11 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from llvmlite import ir
-
+from nfc.vm import ir
+from nfc.vm.ir import POINTER
 from nfc.vm.native import Native
 
-I1, I8, I16, I32, I64, I128 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64, 128))
-POINTER = ir.PointerType()
+I1, I8, I16, I32, I64, I128 = (f"i{bits}" for bits in (1, 8, 16, 32, 64, 128))
 BY_SIZE = {1: I8, 2: I16, 4: I32, 8: I64}
 Block = AbstractContextManager[object]
 
@@ -34,11 +33,11 @@ class C:
 
     def __and__(self, other: C) -> C:
         """Both; neither is skipped."""
-        return C(self.code, self.code.b.and_(self.value, other.value))
+        return C(self.code, self.code.b.op("and", self.value, other.value))
 
     def __or__(self, other: C) -> C:
         """Either; neither is skipped."""
-        return C(self.code, self.code.b.or_(self.value, other.value))
+        return C(self.code, self.code.b.op("or", self.value, other.value))
 
     def __invert__(self) -> C:
         """Not."""
@@ -59,10 +58,12 @@ class V:
         self.code, self.value = code, value
 
     def _op(self, name: str, other: V | int) -> V:
-        return V(self.code, getattr(self.code.b, name)(self.value, self.code.raw(other)))
+        code = self.code
+        return V(code, code.b.op(name, self.value, code.raw(other)))
 
     def _test(self, op: str, other: V | int) -> C:
-        return C(self.code, self.code.b.icmp_unsigned(op, self.value, self.code.raw(other)))
+        code = self.code
+        return C(code, code.b.icmp(op, self.value, code.raw(other)))
 
     def __add__(self, other: V | int) -> V:
         """Sum."""
@@ -78,11 +79,11 @@ class V:
 
     def __and__(self, other: V | int) -> V:
         """Bits of both."""
-        return self._op("and_", other)
+        return self._op("and", other)
 
     def __or__(self, other: V | int) -> V:
         """Bits of either."""
-        return self._op("or_", other)
+        return self._op("or", other)
 
     def __xor__(self, other: V | int) -> V:
         """Bits of one."""
@@ -107,33 +108,33 @@ class V:
     def __eq__(self, other: object) -> C:  # type: ignore[override]
         """Whether equal."""
         assert isinstance(other, V | int)
-        return self._test("==", other)
+        return self._test("eq", other)
 
     def __ne__(self, other: object) -> C:  # type: ignore[override]
         """Whether not equal."""
         assert isinstance(other, V | int)
-        return self._test("!=", other)
+        return self._test("ne", other)
 
     def __lt__(self, other: V | int) -> C:
         """Whether below."""
-        return self._test("<", other)
+        return self._test("ult", other)
 
     def __le__(self, other: V | int) -> C:
         """Whether at most."""
-        return self._test("<=", other)
+        return self._test("ule", other)
 
     def __gt__(self, other: V | int) -> C:
         """Whether above."""
-        return self._test(">", other)
+        return self._test("ugt", other)
 
     def __ge__(self, other: V | int) -> C:
         """Whether at least."""
-        return self._test(">=", other)
+        return self._test("uge", other)
 
     def negative(self) -> C:
         """Whether it is below 0 when read as signed."""
         code = self.code
-        return C(code, code.b.icmp_signed("<", self.value, code.raw(0)))
+        return C(code, code.b.icmp("slt", self.value, code.raw(0)))
 
 
 class Var:
@@ -142,17 +143,16 @@ class Var:
     def __init__(self, code: Code, value: V | int) -> None:
         """Make the cell in the function's first block, and set it here."""
         self.code = code
-        with code.b.goto_entry_block():
-            self.cell = code.b.alloca(I64)
+        self.cell = code.function.cell(I64)
         self.set(value)
 
     def set(self, value: V | int) -> None:
         """Another value from here on."""
-        self.code.b.store(self.code.raw(value), self.cell)
+        self.code.b.store(self.code.raw(value), self.cell, 8)
 
     def get(self) -> V:
         """The value now."""
-        return V(self.code, self.code.b.load(self.cell, typ=I64))
+        return V(self.code, self.code.b.load(self.cell, I64, 8))
 
 
 class Code:
@@ -160,20 +160,18 @@ class Code:
 
     def __init__(self, module: ir.Module, name: str, arguments: int, *, internal: bool) -> None:
         """Begin it."""
-        kind = ir.FunctionType(I64, [I64] * arguments)
         self.module = module
         self.function = declared(module, name, arguments)
-        assert self.function.function_type == kind
-        if internal:
-            self.function.linkage = "internal"
-        self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
+        assert len(self.function.args) == arguments
+        self.function.internal = internal
+        self.b = ir.Builder(self.function.append_basic_block("entry"))
         self.arguments = [V(self, a) for a in self.function.args]
 
     def raw(self, value: V | int) -> ir.Value:
         """The IR value."""
         if isinstance(value, V):
             return value.value
-        return ir.Constant(I64, value & (1 << 64) - 1)
+        return ir.Value(I64, str(value & (1 << 64) - 1))
 
     def number(self, value: int) -> V:
         """A constant."""
@@ -219,17 +217,17 @@ class Code:
 
     def load(self, place: V, size: int) -> V:
         """`size` bytes at a host address."""
-        pointer = self.b.inttoptr(place.value, POINTER)
-        loaded = self.b.load(pointer, align=1, typ=BY_SIZE[size])
+        pointer = self.b.cast("inttoptr", place.value, POINTER)
+        loaded = self.b.load(pointer, BY_SIZE[size], 1)
         return V(self, loaded if size == 8 else self.b.zext(loaded, I64))
 
     def store(self, place: V, size: int, value: V | int) -> None:
         """Put the low `size` bytes of a number at a host address."""
-        pointer = self.b.inttoptr(place.value, POINTER)
+        pointer = self.b.cast("inttoptr", place.value, POINTER)
         raw = self.raw(value)
         if size != 8:
             raw = self.b.trunc(raw, BY_SIZE[size])
-        self.b.store(raw, pointer, align=1)
+        self.b.store(raw, pointer, 1)
 
     def swapped(self, value: V, size: int) -> V:
         """The low `size` bytes the other way round."""
@@ -237,45 +235,41 @@ class Code:
             return value & 0xFF
         kind = BY_SIZE[size]
         narrow = value.value if size == 8 else self.b.trunc(value.value, kind)
-        turned = self.b.bswap(narrow)
+        turned = self.b.bswap(self.module, narrow)
         return V(self, turned if size == 8 else self.b.zext(turned, I64))
 
     def call(self, name: str, *arguments: V | int) -> V:
         """Call another function of numbers."""
-        function = declared(self.module, name, len(arguments))
-        return V(self, self.b.call(function, [self.raw(a) for a in arguments]))
+        declared(self.module, name, len(arguments))
+        return V(self, self.b.call(I64, f"@{name}", [self.raw(a) for a in arguments]))
 
     def call_at(self, place: V, *arguments: V | int) -> V:
         """Call a function by its host address."""
-        kind = ir.FunctionType(I64, [I64] * len(arguments))
-        pointer = self.b.inttoptr(place.value, kind.as_pointer())
-        return V(self, self.b.call(pointer, [self.raw(a) for a in arguments]))
+        pointer = self.b.cast("inttoptr", place.value, POINTER)
+        return V(self, self.b.call(I64, pointer.ref, [self.raw(a) for a in arguments]))
 
     def move(self, to: V, source: V, size: V | int) -> None:
         """memmove."""
-        self._memory("memmove", [POINTER, POINTER, I64], [to, source], size)
+        places = [self.b.cast("inttoptr", p.value, POINTER) for p in (to, source)]
+        self._external("memmove", [*places, self.raw(size)])
 
     def clear(self, place: V, size: V | int) -> None:
         """Zeros."""
-        function = self._external("memset", [POINTER, I32, I64])
-        pointer = self.b.inttoptr(place.value, POINTER)
-        self.b.call(function, [pointer, ir.Constant(I32, 0), self.raw(size)])
+        pointer = self.b.cast("inttoptr", place.value, POINTER)
+        given = [pointer, ir.Value(I32, "0"), self.raw(size)]
+        self._external("memset", given)
 
-    def _memory(self, name: str, kinds: list[ir.Type], places: list[V], size: V | int) -> None:
-        pointers = [self.b.inttoptr(p.value, POINTER) for p in places]
-        self.b.call(self._external(name, kinds), [*pointers, self.raw(size)])
-
-    def _external(self, name: str, kinds: list[ir.Type]) -> ir.Value:
-        if name in self.module.globals:
-            return self.module.globals[name]
-        return ir.Function(self.module, ir.FunctionType(POINTER, kinds), name)
+    def _external(self, name: str, arguments: list[ir.Value]) -> None:
+        if name not in self.module.functions:
+            ir.Function(self.module, name, POINTER, [a.type for a in arguments])
+        self.b.call(POINTER, f"@{name}", arguments)
 
 
 def declared(module: ir.Module, name: str, arguments: int) -> ir.Function:
     """The function of that name, declared if it is not there yet."""
-    if name in module.globals:
-        return module.globals[name]
-    return ir.Function(module, ir.FunctionType(I64, [I64] * arguments), name)
+    if name in module.functions:
+        return module.functions[name]
+    return ir.Function(module, name, I64, [I64] * arguments)
 
 
 class State:
@@ -287,7 +281,8 @@ class State:
 
     def at(self, name: str) -> V:
         """Where a field is."""
-        return self.place + getattr(Native, name).offset
+        offset: int = getattr(Native, name).offset
+        return self.place + offset
 
     def get(self, name: str) -> V:
         """A field."""

@@ -10,10 +10,9 @@ import ctypes
 import errno
 from collections.abc import Iterator
 
-from llvmlite import ir
-
+from nfc.vm import ir
 from nfc.vm.context import HASH, LEN, MARK, PROTOCOL
-from nfc.vm.emit import Code, State, V, Var, part
+from nfc.vm.emit import I32, I64, Code, State, V, Var, part
 from nfc.vm.fib import LOCAL, MAIN
 from nfc.vm.helpers import seg6
 from nfc.vm.memory import (
@@ -480,7 +479,7 @@ def _adjust(module: ir.Module) -> None:
     k = Fast(module, 75)
     k.need_context()
     offset = k.r2 & 0xFFFFFFFF
-    delta = V(k, k.b.sext(k.b.trunc(k.r3.value, ir.IntType(32)), ir.IntType(64)))
+    delta = V(k, k.b.sext(k.b.trunc(k.r3.value, I32), I64))
     size = k.select(delta.negative(), k.number(0) - delta, delta)
     odd = (k.s.get("srh_there") == 0) | (size > HEADROOM // 4)
     odd = odd | (k.s.get("start") < size) | (length_of(k.s) + size > MAX_LENGTH)

@@ -13,12 +13,10 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 
-from llvmlite import ir
-
 from nfc.bpf import isa
 from nfc.bpf.helpers import HELPERS
 from nfc.bpf.isa import Instruction
-from nfc.vm import fast, helpers
+from nfc.vm import fast, helpers, ir
 from nfc.vm.emit import BY_SIZE, I32, I64, C, Code, State, V, Var, part
 from nfc.vm.image import Image
 from nfc.vm.interpreter import NOT_ATOMIC
@@ -50,13 +48,12 @@ from nfc.vm.native import (
 from nfc.vm.runtime import NO_SLOT, Compiled, function_type, runtime
 
 RFC_SHIFTS = {0x60: "shl", 0x70: "lshr", 0xC0: "ashr"}
-PLAIN = {0x00: "add", 0x10: "sub", 0x20: "mul", 0x40: "or_", 0x50: "and_", 0xA0: "xor"}
+PLAIN = {0x00: "add", 0x10: "sub", 0x20: "mul", 0x40: "or", 0x50: "and", 0xA0: "xor"}
 COMPARES = {
-    0x10: "==", 0x20: ">", 0x30: ">=", 0x50: "!=", 0xA0: "<", 0xB0: "<=",
-    0x60: ">", 0x70: ">=", 0xC0: "<", 0xD0: "<=",
+    0x10: "eq", 0x20: "ugt", 0x30: "uge", 0x50: "ne", 0xA0: "ult", 0xB0: "ule",
+    0x60: "sgt", 0x70: "sge", 0xC0: "slt", 0xD0: "sle",
 }  # fmt: skip
-SIGNED = frozenset({0x60, 0x70, 0xC0, 0xD0})
-ATOMICS = {0x00: "add", 0x40: "or_", 0x50: "and_", 0xA0: "xor"}
+ATOMICS = {0x00: "add", 0x40: "or", 0x50: "and", 0xA0: "xor"}
 
 
 class Function(Code):
@@ -149,7 +146,7 @@ class Function(Code):
 
     def cut(self, value: V, bits: int) -> ir.Value:
         """The low bits."""
-        return value.value if bits == 64 else self.b.trunc(value.value, ir.IntType(bits))
+        return value.value if bits == 64 else self.b.trunc(value.value, f"i{bits}")
 
     def widened(self, value: ir.Value, *, signed: bool = False) -> V:
         """64 bits of a narrower number."""
@@ -190,36 +187,34 @@ class Function(Code):
         b = (
             self.cut(self.get(i.src), bits)
             if by_register
-            else ir.Constant(kind, i.imm & (1 << bits) - 1)
+            else ir.Value(kind, str(i.imm & (1 << bits) - 1))
         )
         if code == 0xB0:
             if i.off:
-                narrow = self.b.trunc(self.get(i.src).value, ir.IntType(i.off))
+                narrow = self.b.trunc(self.get(i.src).value, f"i{i.off}")
                 b = self.b.sext(narrow, kind) if i.off < bits else narrow
             return self.widened(b)
         if code == 0x80:
             return self.widened(self.b.neg(a))
         if code in PLAIN:
-            return self.widened(getattr(self.b, PLAIN[code])(a, b))
+            return self.widened(self.b.op(PLAIN[code], a, b))
         if code in RFC_SHIFTS:
-            masked = self.b.and_(b, ir.Constant(kind, bits - 1))
-            return self.widened(getattr(self.b, RFC_SHIFTS[code])(a, masked))
+            masked = self.b.op("and", b, ir.Value(kind, str(bits - 1)))
+            return self.widened(self.b.op(RFC_SHIFTS[code], a, masked))
         return self.widened(self.divide(code, a, b, kind, signed=i.off == 1))
 
-    def divide(
-        self, code: int, a: ir.Value, b: ir.Value, kind: ir.IntType, *, signed: bool
-    ) -> ir.Value:
+    def divide(self, code: int, a: ir.Value, b: ir.Value, kind: str, *, signed: bool) -> ir.Value:
         """Division by zero is zero, and its rest the dividend; the least number by -1 wraps."""
-        zero, one = ir.Constant(kind, 0), ir.Constant(kind, 1)
-        none = self.b.icmp_unsigned("==", b, zero)
+        zero, one = ir.Value(kind, "0"), ir.Value(kind, "1")
+        none = self.b.icmp("eq", b, zero)
         division = code == 0x30
         if not signed:
             safe = self.b.select(none, one, b)
-            found = (self.b.udiv if division else self.b.urem)(a, safe)
+            found = self.b.op("udiv" if division else "urem", a, safe)
             return self.b.select(none, zero if division else a, found)
-        minus = self.b.icmp_signed("==", b, ir.Constant(kind, -1))
-        safe = self.b.select(self.b.or_(none, minus), one, b)
-        found = (self.b.sdiv if division else self.b.srem)(a, safe)
+        minus = self.b.icmp("eq", b, ir.Value(kind, "-1"))
+        safe = self.b.select(self.b.op("or", none, minus), one, b)
+        found = self.b.op("sdiv" if division else "srem", a, safe)
         found = self.b.select(minus, self.b.neg(a) if division else zero, found)
         return self.b.select(none, zero if division else a, found)
 
@@ -319,7 +314,7 @@ class Function(Code):
             self.store(at, i.size, value)
             self.set(i.src, old)
         else:
-            new = getattr(self.b, ATOMICS[i.imm & ~isa.FETCH])(old.value, value.value)
+            new = self.b.op(ATOMICS[i.imm & ~isa.FETCH], old.value, value.value)
             self.store(at, i.size, V(self, new))
             if i.imm & isa.FETCH:
                 self.set(i.src, old)
@@ -346,17 +341,16 @@ class Function(Code):
         b = (
             self.cut(self.get(i.src), bits)
             if by_register
-            else ir.Constant(I64 if bits == 64 else I32, i.imm & (1 << bits) - 1)
+            else ir.Value(a.type, str(i.imm & (1 << bits) - 1))
         )
         code = i.opcode & 0xF0
         if i.opcode == isa.MAY_GOTO:
-            left = ir.Constant(I64, self.machine.patience)
-            hit = self.b.icmp_signed("<", self.s.get("budget").value, left)
+            left = ir.Value(I64, str(self.machine.patience))
+            hit = self.b.icmp("slt", self.s.get("budget").value, left)
         elif code == 0x40:
-            hit = self.b.icmp_unsigned("!=", self.b.and_(a, b), ir.Constant(a.type, 0))
+            hit = self.b.icmp("ne", self.b.op("and", a, b), ir.Value(a.type, "0"))
         else:
-            compare = self.b.icmp_signed if code in SIGNED else self.b.icmp_unsigned
-            hit = compare(COMPARES[code], a, b)
+            hit = self.b.icmp(COMPARES[code], a, b)
         if cost <= 0:
             self.b.cbranch(hit, self.block(target), self.block(slot + 1))
             return

@@ -11,12 +11,11 @@ from collections.abc import Callable
 from functools import cache
 
 import llvmlite.binding as llvm
-from llvmlite import ir
 
 from nfc.bpf import context
-from nfc.vm import fast
+from nfc.vm import fast, ir
 from nfc.vm.context import DATA, DATA_END, READABLE, WRITABLE
-from nfc.vm.emit import I8, Code, State, part
+from nfc.vm.emit import I64, Code, State, part
 from nfc.vm.memory import (
     CTX,
     FRAME_SIZE,
@@ -88,15 +87,10 @@ def _leave(module: ir.Module) -> None:
     k.give(0)
 
 
-def _table(module: ir.Module, name: str, allowed: frozenset[tuple[int, int]]) -> ir.GlobalVariable:
+def _table(module: ir.Module, name: str, allowed: frozenset[tuple[int, int]]) -> ir.Value:
     """By byte of the context: the sizes that may be accessed there, as bits."""
     rows = [sum(size for off, size in allowed if off == at) for at in range(context.SIZE)]
-    kind = ir.ArrayType(I8, len(rows))
-    found = ir.GlobalVariable(module, kind, name)
-    found.initializer = ir.Constant(kind, bytearray(rows))
-    found.global_constant = True
-    found.linkage = "internal"
-    return found
+    return module.table(name, rows)
 
 
 def _slow_load(module: ir.Module) -> None:
@@ -113,7 +107,7 @@ def _slow_load(module: ir.Module) -> None:
     with k.if_((off == DATA_END) & (size == 4)):
         k.give(data + limit)
     with k.if_(off < context.SIZE):
-        table = k.b.ptrtoint(_table(module, "readable", READABLE), ir.IntType(64))
+        table = k.b.cast("ptrtoint", _table(module, "readable", READABLE), I64)
         allowed = k.load(type(off)(k, table) + off, 1)
         with k.if_(allowed & size != 0):
             at = s.get("context") + off
@@ -132,7 +126,7 @@ def _slow_store(module: ir.Module) -> None:
     s = State(k, place)
     off = address - (CTX << REGION_SHIFT)
     with k.if_(off < context.SIZE):
-        table = k.b.ptrtoint(_table(module, "writable", WRITABLE), ir.IntType(64))
+        table = k.b.cast("ptrtoint", _table(module, "writable", WRITABLE), I64)
         allowed = k.load(type(off)(k, table) + off, 1)
         with k.if_(allowed & size != 0):
             at = s.get("context") + off
@@ -201,8 +195,8 @@ def runtime() -> Compiled:
     drive.build(module)
     counting.build(module)
     compiled = Compiled(module, optimized=True)
-    for function in module.functions:
-        if not function.is_declaration and function.linkage != "internal":
+    for function in module.functions.values():
+        if not function.is_declaration and not function.internal:
             llvm.add_symbol(function.name, compiled.address(function.name))
     return compiled
 
