@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -136,9 +137,11 @@ def run(
         if not as_json:
             output.warnings(subject.warnings)
         given = captures.params(params)
-        session = Session(subject, params=given, fib=_fib(fib), engine=engine, seed=seed)
+        route = _prefix(prefix)
+        routes = _fib(fib, route, subject.hook)
+        session = Session(subject, params=given, fib=routes, engine=engine, seed=seed)
         captures.load(session, tables)
-        chosen = Options(_prefix(prefix), _time(now), tai_offset, count, *_traced(trace))
+        chosen = Options(route, _time(now), tai_offset, count, *_traced(trace))
         tally = Tally()
         shown = _Show(subject, as_json, each, each_event, err=str(out) == "-")
         try:
@@ -182,10 +185,13 @@ def _run(
 # ---- what was asked for ---------------------------------------------------------------------
 
 
-def _fib(file: Path | None) -> Any:
-    from nfc.vm.fib import Fib
+def _fib(file: Path | None, route: IPv6Network | None, hook: str) -> Any:
+    """The routes of a file, with the function on one of them; a SID need not be among them."""
+    from nfc.vm.fib import DEFAULT_LINK, Fib
 
-    return Fib.default() if file is None else Fib.parse(files.read_text(file), str(file))
+    fib = Fib.default() if file is None else Fib.parse(files.read_text(file), str(file))
+    link = DEFAULT_LINK if hook == "endpoint" else ""
+    return fib if route is None else fib.with_function(route, link)
 
 
 def _prefix(text: str | None) -> Any:

@@ -149,6 +149,8 @@ class Tracer:
         else:
             lines, more = _lines(image, steps)
             note = f"{note} {more}".strip()
+        if ran.outcome.runs > 1:
+            note = f"{note} the packet came to the function {ran.outcome.runs} times".strip()
         after = ran.outcome.packet
         tlvs = self.session.subject.tlvs
         changed = (

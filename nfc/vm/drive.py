@@ -18,7 +18,7 @@ from nfc.vm.context import IFINDEX, LEN, PROTOCOL
 from nfc.vm.emit import I64, I128, C, Code, State, V, Var, part
 from nfc.vm.memory import CTX, FRAME_SIZE, REGION_SHIFT, STACK, Descriptor
 from nfc.vm.native import I64 as SIGNED
-from nfc.vm.native import MAX_LINK, U32, U64, MapEntry
+from nfc.vm.native import MAX_LINK, U32, U64, WITH_FUNCTION, MapEntry
 from nfc.vm.packet import HEADROOM, HOP_BY_HOP, IPV6_SIZE, LONGEST, MAX_LENGTH, ROUTING
 
 BILLION = 1_000_000_000
@@ -352,6 +352,7 @@ def _run(k: _Driver, data: V, size: V, srh_at: V, verdict: V) -> None:
         s.set("srh_length", k.load(packet + srh_at + 1, 1) << 3)
     with k.if_(hook == TRANSMIT):
         error = k.call("nfc_route", s.place, packet + 24, 0, fast.mark_of(k, s))
+        _on_the_route(s)
         k.stop(_stopped(k, packet, size) | (error != 0) | _odd_link(s), PACKET)
         with k.if_(k.get("named") != 0):  # xmit: the device is that by which it leaves
             device = k.load(s.entry("ifindex", U32, s.get("link")), 4)
@@ -413,8 +414,14 @@ def _stopped(k: _Driver, packet: V, size: V) -> C:
     return stopped | (first == 0xFF) | (first == 0xFE)
 
 
+def _on_the_route(s: State) -> None:
+    """The function that lies on the route is this one, and has had its turn, or has it now."""
+    s.set("link", s.get("link") & (WITH_FUNCTION - 1))
+
+
 def _odd_link(s: State) -> C:
-    """Whether a packet leaves by no link, or by one that no byte has a number for."""
+    """Whether a packet leaves by no link, by one that no byte has a number for, or not yet, since
+    the route leads it to the function again."""
     return (s.get("link") == 0) | (s.get("link") > MAX_LINK)
 
 
@@ -441,6 +448,8 @@ def _after(k: _Driver, returned: V) -> None:
         # bpf_lwt_push_encap may have made it something else.
         protocol = k.swapped(k.load(s.get("context") + PROTOCOL, 2), 2)
         k.stop(protocol != links.ETH_P_IPV6, AFTER)
+    with k.if_(hook != ENDPOINT):
+        _on_the_route(s)
     k.stop(_odd_link(s), AFTER)
     with k.if_(hook != TRANSMIT):
         packet = fast.data_of(k, s)

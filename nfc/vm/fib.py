@@ -7,6 +7,7 @@ own = ["fd00:a::1"]             # the router's addresses: packets to them are no
 [routes.main]                   # by routing table: a name or a number
 "fd20::/16" = "h2"
 "10.20.0.0/16" = "h2"           # for what a program has put behind an IPv4 header (main only)
+"fd2f::/16" = {link = "h2", function = true}  # the function that is run lies on this route, too
 [routes.100]
 "::/0" = "h3"
 
@@ -23,9 +24,10 @@ import errno
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import NamedTuple
 
 from nfc.errors import UsageError
 from nfc.kernel.tables import table_id
@@ -42,11 +44,13 @@ TUNNEL_SOURCE = IPv6Address("fd00::1")
 
 @dataclass(frozen=True)
 class Route:
-    """Packets to `prefix`, looked up in `table`, leave by `link`."""
+    """Packets to `prefix`, looked up in `table`, leave by `link`; with `function`, after the one
+    that is run has seen them."""
 
     table: int
     prefix: IPv6Network
     link: str
+    function: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,19 @@ class IPv4Route:
 
     prefix: IPv4Network
     link: str
+    function: bool = False
+
+
+class Hop(NamedTuple):
+    """Where a packet goes: `link`, or "" and an `error`, negative; whether the function that is run
+    lies on the route."""
+
+    link: str = ""
+    error: int = 0
+    function: bool = False
+
+
+_Row = tuple[int, int, int, Hop]  # mask, network, length
 
 
 @dataclass(frozen=True)
@@ -89,13 +106,24 @@ class Fib:
             raise UsageError(f"{name}: {error}") from None
         return _Reader(text, name).fib(parsed)
 
+    def with_function(self, prefix: IPv6Network, link: str = "") -> Fib:
+        """The same where the function lies on the route to `prefix` in table main: on a new one by
+        the link that leads there, if there is none, or by `link`. Without either there is none."""
+        there = [r for r in self.routes if r.table == MAIN and r.prefix == prefix]
+        if there:
+            routes = tuple(replace(r, function=True) if r in there else r for r in self.routes)
+            return replace(self, routes=routes)
+        link = self.hop(prefix.network_address.packed).link or link
+        more = (Route(MAIN, prefix, link, True),) if link else ()
+        return replace(self, routes=self.routes + more)
+
     @cached_property
-    def _by_table(self) -> dict[int, list[tuple[int, int, int, str]]]:
-        """Per table (mask, network, length, link), longest first."""
-        found: dict[int, list[tuple[int, int, int, str]]] = {}
+    def _by_table(self) -> dict[int, list[_Row]]:
+        """Per table its routes, longest first."""
+        found: dict[int, list[_Row]] = {}
         for route in self.routes:
             mask, network = int(route.prefix.netmask), int(route.prefix.network_address)
-            row = (mask, network, route.prefix.prefixlen, route.link)
+            row = (mask, network, route.prefix.prefixlen, Hop(route.link, 0, route.function))
             found.setdefault(route.table, []).append(row)
         for rows in found.values():
             rows.sort(key=lambda row: -row[2])
@@ -106,7 +134,11 @@ class Fib:
         return frozenset(a.packed for a in self.own)
 
     def lookup(self, destination: bytes, mark: int = 0, table: int = 0) -> tuple[str, int]:
-        """The link to a destination, and 0; or "" and what the kernel's lookup says, negative.
+        """The link to a destination, and 0; or "" and what the kernel's lookup says, negative."""
+        return self.hop(destination, mark, table)[:2]
+
+    def hop(self, destination: bytes, mark: int = 0, table: int = 0) -> Hop:
+        """Where packets to a destination go.
 
         With a `table`, only that one is asked; else rules are followed (seg6_lookup_nexthop,
         net/ipv6/seg6_local.c: what is for the router itself is discarded, -EINVAL). A link-local
@@ -114,35 +146,36 @@ class Fib:
         is: "" and 0 (rt6_need_strict, net/ipv6/route.c).
         """
         if destination in self._own and table in (0, LOCAL):
-            return "", -errno.EINVAL
+            return Hop("", -errno.EINVAL)
         if destination[:8] == _LINK_LOCAL and table in (0, MAIN):
-            return "", 0
+            return Hop()
         if not table and destination[0] == 0xFF:
-            return "", 0
+            return Hop()
         if not table and (destination == _LOOPBACK or destination[:2] in _RESERVED):
-            return "", -errno.ENETUNREACH
+            return Hop("", -errno.ENETUNREACH)
         address = int.from_bytes(destination, "big")
-        if table:
-            if table not in (MAIN, LOCAL, *self._by_table) and not self.rest:
-                return "", -errno.EINVAL  # there is no such table
-            link = self._in(table, address) or self.rest
-            return (link, 0) if link else ("", -errno.ENETUNREACH)
-        for wanted, number in self.marks:
-            if mark == wanted and (link := self._in(number, address)):
-                return link, 0
-        link = self._in(MAIN, address) or self.rest
-        return (link, 0) if link else ("", -errno.ENETUNREACH)
+        if table and table not in (MAIN, LOCAL, *self._by_table) and not self.rest:
+            return Hop("", -errno.EINVAL)  # there is no such table
+        tables = [table or MAIN]
+        if not table:
+            tables = [number for wanted, number in self.marks if mark == wanted] + tables
+        for number in tables:
+            for mask, network, _, hop in self._by_table.get(number, ()):
+                if address & mask == network:
+                    return hop
+        return Hop(self.rest) if self.rest else Hop("", -errno.ENETUNREACH)
 
     def lookup_ipv4(self, destination: bytes) -> str:
         """The link to an IPv4 destination; empty: there is no route."""
-        hits = [r for r in self.ipv4 if IPv4Address(destination) in r.prefix]
-        return max(hits, key=lambda r: r.prefix.prefixlen).link if hits else self.rest
+        return self.hop_ipv4(destination).link
 
-    def _in(self, table: int, address: int) -> str:
-        for mask, network, _, link in self._by_table.get(table, ()):
-            if address & mask == network:
-                return link
-        return ""
+    def hop_ipv4(self, destination: bytes) -> Hop:
+        """Where packets to an IPv4 destination go; nowhere without a route."""
+        hits = [r for r in self.ipv4 if IPv4Address(destination) in r.prefix]
+        if not hits:
+            return Hop(self.rest, 0 if self.rest else -errno.ENETUNREACH)
+        best = max(hits, key=lambda r: r.prefix.prefixlen)
+        return Hop(best.link, 0, best.function)
 
     def link_of(self, index: int) -> str:
         """The link with an interface number; `if7` where the table does not say."""
@@ -198,11 +231,11 @@ class _Reader:
         for name in tables:
             number = self.table_number(name, name)
             for prefix, value in self.table(tables, name).items():
-                network, link = self.prefix(prefix), self.link(prefix, value)
+                network, (link, function) = self.prefix(prefix), self.way(prefix, value)
                 if isinstance(network, IPv6Network):
-                    found.append(Route(number, network, link))
+                    found.append(Route(number, network, link, function))
                 elif number == MAIN:
-                    ipv4.append(IPv4Route(network, link))
+                    ipv4.append(IPv4Route(network, link, function))
                 else:
                     raise self.fail(prefix, "IPv4 routes are those of table main")
                 if len(found) + len(ipv4) > MAX_ROUTES:
@@ -245,6 +278,18 @@ class _Reader:
             return IPv4Network(value) if four else IPv6Network(value)
         except ValueError as error:
             raise self.fail(value, f"is no IPv{4 if four else 6} prefix: {error}") from None
+
+    def way(self, key: str, value: object) -> tuple[str, bool]:
+        """What stands behind a prefix: a link, or {link = "h2", function = true}."""
+        if not isinstance(value, dict):
+            return self.link(key, value), False
+        for name in value:
+            if name not in ("link", "function"):
+                raise self.fail(key, f"{name} is not known; there are: link, function")
+        function = value.get("function", False)
+        if not isinstance(function, bool):
+            raise self.fail(key, "function is true or false")
+        return self.link(key, value.get("link")), function
 
     def link(self, key: str, value: object) -> str:
         if not isinstance(value, str) or not value or not value.isprintable():

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nfc.vm.context import MARK
+from nfc.vm.context import CB, CB_SIZE, IFINDEX, MARK
 from nfc.vm.helpers.seg6 import has_valid_srh, hmac_tlv, look_up, valid_srh
-from nfc.vm.helpers.writing import INGRESS_FAULT, LOOPBACK
-from nfc.vm.machine import Machine
+from nfc.vm.helpers.writing import INGRESS_FAULT, LOOPBACK, fits_link
+from nfc.vm.machine import DEEPEST, Machine
 from nfc.vm.memory import FaultError
 from nfc.vm.packet import (
     ETH_P_IP,
     ETH_P_IPV6,
+    ETHERNET_SIZE,
     HOP_BY_HOP,
     IPV6_SIZE,
     MAX_LENGTH,
@@ -43,6 +44,7 @@ class End:
     link: str = ""
 
 
+_LOOP = End("lost", "comes back to the same function again and again")
 TOO_LONG = f"longer than {MAX_LENGTH} bytes, which the simulator has no room for"
 
 
@@ -158,6 +160,27 @@ def _advance(machine: Machine, data: bytes) -> End | None:
     return None
 
 
+def again(machine: Machine) -> End | None:
+    """Put a packet before the program again, that its route has led back; or how it ends."""
+    if machine.runs > DEEPEST:
+        return _LOOP
+    runs = machine.runs
+    machine.context.raw[CB : CB + CB_SIZE] = bytes(CB_SIZE)  # bpf_prog_run_save_cb
+    if machine.hook == "endpoint":
+        data = machine.skb.read()
+        machine.begin()
+        stopped = _advance(machine, data)
+        if stopped is not None:
+            return End("lost", stopped.reason)
+    else:
+        machine.restart()
+        machine.entered = machine.context.protocol
+        if machine.hook == "xmit":  # ip6_output, ip_output
+            machine.context.put(IFINDEX, machine.fib.links.get(machine.link, 0))
+    machine.runs = runs + 1
+    return None
+
+
 # ---- after --------------------------------------------------------------------------------------
 
 
@@ -176,20 +199,38 @@ def after(machine: Machine, returned: int) -> End:
             look_up(machine, None, 0)
         elif not machine.routed:
             return End("again", "program returned BPF_REDIRECT without an action")
-        return _forward(machine)
+        return _input(machine)
     if hook == "in":
-        if returned == REROUTE and machine.context.protocol == ETH_P_IP:
-            return _forward_ipv4(machine)
-        if returned == REROUTE or not machine.routed:
-            if returned != REROUTE:
-                # The route is the one that the function runs on, whatever the mark says now.
-                machine.link, machine.route_error = machine.fib.lookup(
-                    machine.skb.header()[24:], machine.arrival_mark
-                )
-            else:
-                look_up(machine, None, 0)
-        return _forward(machine)
+        if returned == REROUTE:
+            return _input_again(machine)
+        if not machine.routed:
+            # The route is the one that the function runs on, whatever the mark says now.
+            machine.link, machine.route_error = machine.fib.lookup(
+                machine.skb.header()[24:], machine.arrival_mark
+            )
+        return _forward_ipv4(machine) if machine.ipv4 else _forward(machine)
     return _transmit(machine, returned)
+
+
+def _input(machine: Machine) -> End:
+    """dst_input: to the function, if it lies on the route, else on."""
+    if machine.function:
+        return End("again", "its route leads to the function again")
+    return _forward_ipv4(machine) if machine.ipv4 else _forward(machine)
+
+
+def _input_again(machine: Machine) -> End:
+    """bpf_lwt_input_reroute: the packet is looked up as if it had just come in."""
+    machine.ipv4 = machine.context.protocol == ETH_P_IP
+    if not machine.ipv4:
+        look_up(machine, None, 0)
+        return _input(machine)
+    head = machine.skb.read(0, 20)
+    if head[12] in (0, 127) or head[12] >= 224:  # ip_route_input_slow
+        return End("lost", "its source is no address of a host")
+    machine.link, machine.route_error, machine.function = machine.fib.hop_ipv4(head[16:20])
+    machine.routed = True
+    return _input(machine)
 
 
 def _transmit(machine: Machine, returned: int) -> End:
@@ -199,23 +240,40 @@ def _transmit(machine: Machine, returned: int) -> End:
             return End("lost", "program returned BPF_REDIRECT without bpf_redirect")
         if machine.redirect[1]:
             raise FaultError(INGRESS_FAULT)
+        if machine.runs >= DEEPEST:
+            return _LOOP
         if not machine.network:
             return End("lost", "redirected without a link-layer header")
         if machine.redirect[0] == LOOPBACK and machine.fib.link_of(LOOPBACK) == "lo":
             return End("lost", "redirected to the router's own lo")
         if machine.fib.links and machine.redirect[0] not in machine.fib.links.values():
             return End("lost", f"there is no interface {machine.redirect[0]}")
+        if not fits_link(machine, len(machine.skb)):
+            return End("lost", f"longer than the MTU of {machine.fib.mtu}")
         return End("sent", "", machine.fib.link_of(machine.redirect[0]))
     if machine.hook == "xmit" and returned == REROUTE:
         if machine.context.protocol == ETH_P_IP:
-            return _send_ipv4(machine)
-        if look_up(machine, None, 0):
+            hop = machine.fib.hop_ipv4(machine.skb.read(machine.network + 16, 4))
+            machine.link, machine.route_error, machine.function = hop
+            end = _send_ipv4(machine)
+        elif look_up(machine, None, 0):
             return End("lost", "no route")
-    elif machine.hook == "xmit" and machine.context.protocol != ETH_P_IPV6:
-        return End("lost", "not an IPv6 packet any more, and not rerouted")
+        else:
+            end = _send(machine, len(machine.skb) <= machine.fib.mtu)
+        if machine.function and end.fate == "sent":
+            return End("again", "its route leads to the function again")
+        return end
+    if machine.hook == "xmit" and machine.context.protocol != machine.entered:
+        was = "IPv6" if machine.entered == ETH_P_IPV6 else "IPv4"
+        return End("lost", f"not an {was} packet any more, and not rerouted")
+    return _send(machine, fits_link(machine, len(machine.skb) + ETHERNET_SIZE))
+
+
+def _send(machine: Machine, fits: bool) -> End:
+    """ip6_output: to a neighbour."""
     if not machine.link:
         return End("lost", "its next hop is link-local or a group")
-    if len(machine.skb) > machine.fib.mtu:
+    if not fits:
         return End("lost", f"longer than the MTU of {machine.fib.mtu}")
     return End("sent", "", machine.link)
 
@@ -229,32 +287,39 @@ def _forward(machine: Machine) -> End:
         return End("lost", stopped)
     if len(machine.skb) > 7:
         machine.skb.set(7, bytes([data[7] - 1]))
+    return _queued(machine)
+
+
+def _queued(machine: Machine) -> End:
+    """dev_queue_xmit within the function's call: links without a queue count, too."""
+    if machine.runs > DEEPEST:
+        return _LOOP
     return End("sent", "", machine.link)
 
 
 def _send_ipv4(machine: Machine) -> End:
-    """ip_route_output_key, ip_output."""
-    link = machine.fib.lookup_ipv4(machine.skb.read(16, 4))
-    if not link:
+    """ip_output."""
+    if not machine.link:
         return End("lost", "no route")
     if len(machine.skb) > machine.fib.mtu:
         if not machine.skb.read(6, 1)[0] & DONT_FRAGMENT:
             raise FaultError("makes an IPv4 packet that is sent in fragments")
         return End("lost", f"longer than the MTU of {machine.fib.mtu}")
-    return End("sent", "", link)
+    return End("sent", "", machine.link)
 
 
 def _forward_ipv4(machine: Machine) -> End:
-    """ip_route_input, ip_forward: the source has to be a host's, and the TTL goes down."""
+    """ip_forward: the TTL goes down."""
     head = machine.skb.read(0, 20)
-    if head[12] in (0, 127) or head[12] >= 224:
-        return End("lost", "its source is no address of a host")
+    if not machine.link:
+        return End("lost", "no route")
     if head[8] <= 1:
         return End("lost", "TTL")
     total = int.from_bytes(head[10:12], "big") + 0x100  # ip_decrease_ttl
     machine.skb.set(8, bytes([head[8] - 1, head[9]]))
     machine.skb.set(10, ((total + (total >= 0xFFFF)) & 0xFFFF).to_bytes(2, "big"))
-    return _send_ipv4(machine)
+    end = _send_ipv4(machine)
+    return end if end.fate != "sent" else _queued(machine)
 
 
 def _stopped(data: bytes, machine: Machine, length: int | None = None) -> str:

@@ -32,8 +32,11 @@ from nfc.vm.memory import (
     element_of,
     nothing,
 )
-from nfc.vm.packet import ETHERNET_SIZE, IPV6_SIZE, Skb
+from nfc.vm.packet import ETH_P_IPV6, ETHERNET_SIZE, IPV6_SIZE, Skb
 
+# XMIT_RECURSION_LIMIT, include/linux/netdevice.h: from Linux 6.16 on a function is called so often
+# within itself, and once more (net/core/lwtunnel.c); before, the kernel's stack overflows.
+DEEPEST = 8
 BUDGET = 1 << 20  # instructions in loops; a verifier looks at a million altogether
 MASK64 = (1 << 64) - 1
 TOO_DEEP = "calls go more than 8 deep"
@@ -101,6 +104,10 @@ class Machine:
         self.link = ""  # where the packet goes, once a helper has looked that up
         self.route_error = 0  # what that lookup said, negative
         self.routed = False
+        self.function = False  # whether the function lies on that route, too
+        self.ipv4 = False  # whether that route is one of IPv4
+        self.runs = 1  # how often the function has got the packet, this time included
+        self.entered = ETH_P_IPV6  # the packet's protocol as the function got it
         self.redirect: tuple[int, int] | None = None  # bpf_redirect: interface, flags
         self.clones: list[tuple[str, bytes]] = []
         self.records: list[tuple[str, bytes]] = []
@@ -126,17 +133,26 @@ class Machine:
 
     def begin(self) -> None:
         """Before a program runs on the packet that was put."""
+        self.renew()
+        self.restart()
+        self.link, self.route_error, self.routed, self.function = "", 0, False, False
+
+    def restart(self) -> None:
+        """Before a program runs, whatever the packet has met before."""
         self.stack.data[:] = bytes(len(self.stack.data))
         self.stack.count = 1
         self.depth = 0
         self.budget = self.limit
-        self.renew()
-        self.link, self.route_error, self.routed = "", 0, False
+        self.tail_calls = 0
+        self.redirect = None
 
     def renew(self) -> None:
         """What only Python knows of a packet's run."""
         self.tail_calls = 0
         self.redirect = None
+        self.ipv4 = False
+        self.runs = 1
+        self.entered = ETH_P_IPV6
         self.network = 0
         self.transport = IPV6_SIZE
         self.framed = ETHERNET_SIZE

@@ -26,6 +26,7 @@ from nfc.vm.memory import (
 
 REGIONS = 1 << 12  # as many as an address can name
 RECORDS_SIZE = 1 << 18  # bytes of ring buffer records that native code keeps for Python
+WITH_FUNCTION = 1 << 32  # in the number of a link: the route there has the function on it
 MAX_ROUTES = 64  # with more, or more of the next two, Python looks routes up
 MAX_OWN, MAX_MARKS = 64, 16
 MAX_LINK = 255  # a byte says by which link a packet left
@@ -202,6 +203,7 @@ class Bridge:
             row.mask_high, row.mask_low = words(route.prefix.netmask.packed)
             row.high, row.low = words(route.prefix.network_address.packed)
             row.table, row.link = route.table, self.link_number(route.link)
+            row.link |= WITH_FUNCTION * route.function
         for entry, address in zip(native.own, fib.own, strict=False):
             entry.high, entry.low = words(address.packed)
         for rule, (mark, table) in zip(native.rule, fib.marks, strict=False):
@@ -227,6 +229,7 @@ class Bridge:
         native.srh_there, native.srh_valid = srh.there, srh.valid
         native.srh_at, native.srh_length = srh.at, srh.length & (1 << 64) - 1
         native.routed, native.link = machine.routed, self.link_number(machine.link)
+        native.link |= WITH_FUNCTION * machine.function
         native.route_error = machine.route_error & (1 << 64) - 1
         native.tai = clock.tai
         native.monotonic = max(0, clock.tai - clock.monotonic)
@@ -257,7 +260,10 @@ class Bridge:
         srh.there, srh.valid = bool(native.srh_there), bool(native.srh_valid)
         srh.at, length = native.srh_at, native.srh_length
         srh.length = length - (1 << 64) if length >> 63 else length
-        machine.routed, machine.link = bool(native.routed), self.links[native.link]
+        machine.routed = bool(native.routed)
+        function, number = divmod(native.link, WITH_FUNCTION)
+        machine.function = bool(function)
+        machine.link = self.links[number]
         error = native.route_error
         machine.route_error = error - (1 << 64) if error >> 63 else error
         machine.clock.tai = native.tai  # a capture's packets have each their own

@@ -60,9 +60,9 @@ class Skb:
         begin = self.start + at
         return bytes(self.buffer[begin : self.end if size is None else begin + size])
 
-    def header(self) -> bytes:
+    def header(self, at: int = 0) -> bytes:
         """The IPv6 header as the kernel reads it, which does not look where the packet ends."""
-        there = self.read(0, min(len(self), IPV6_SIZE))
+        there = self.read(at, min(max(len(self) - at, 0), IPV6_SIZE))
         return there + self.beyond[len(there) :]
 
     def set(self, at: int, content: bytes) -> None:

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 CPUS = 4
 WARM_UP = 48  # packets that are interpreted before a program is compiled
-AGAIN = 8  # times that a packet may come back to the same function
 DEFAULT_NOW = 1_750_000_000_000_000_000  # TAI, nanoseconds: some day in 2025
 
 
@@ -76,7 +75,8 @@ class Outcome:
     leaves, hop limit decremented, None where nothing does. `returned` is the program's return
     code, if it ran. `records` are (map, bytes) of ring and perf buffers, `clones` (link, packet) of
     bpf_clone_redirect. `steps` are there only when traced. `link_header` is what the program has
-    put before the IPv6 header for bpf_redirect, as it leaves.
+    put before the IPv6 header for bpf_redirect, as it leaves. `runs` is how often the function
+    has had the packet.
     """
 
     fate: str
@@ -92,6 +92,7 @@ class Outcome:
     clones: tuple[tuple[str, bytes], ...] = ()
     printed: tuple[str, ...] = ()
     link_header: bytes = b""
+    runs: int = 1
 
 
 class Simulator:
@@ -232,15 +233,14 @@ class Simulator:
         try:
             returned = self._execute(steps, ran) & 0xFFFFFFFF
             end = hooks.after(machine, returned)
-            for _ in range(AGAIN):
-                if end.fate != "again":
-                    break
-                end, returned = self._again(steps)
+            while end.fate == "again":
+                stopped = hooks.again(machine)
+                if stopped is None:
+                    returned = self._execute(steps) & 0xFFFFFFFF
+                end = stopped or hooks.after(machine, returned)
         except FaultError as error:
             fault = self._fault(error)
             end = hooks.End("fault", str(fault))
-        if end.fate == "again":
-            end = hooks.End("lost", "comes back to the same function again and again")
         records = tuple(machine.records)
         if self.drain:
             for one in machine.map_list.values():
@@ -261,18 +261,8 @@ class Simulator:
             tuple(machine.clones),
             tuple(machine.printed),
             frame[: machine.network] if frame is not None else b"",
+            machine.runs,
         )
-
-    def _again(self, steps: list[Step] | None) -> tuple[hooks.End, int | None]:
-        """The packet's route is still the function's own: End.BPF starts over."""
-        machine = self.machine
-        data = machine.skb.read()
-        machine.begin()
-        stopped = hooks.before(machine, data)
-        if stopped is not None:
-            return hooks.End("lost", stopped.reason), None
-        returned = self._execute(steps) & 0xFFFFFFFF
-        return hooks.after(machine, returned), returned
 
     def _execute(self, steps: list[Step] | None, ran: Callable[[], int] | None = None) -> int:
         self._running = self.program

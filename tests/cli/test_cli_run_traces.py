@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from run_packets import H2, INNER, SID, STDLIB, TIME, Nfc, query, sid, write, write_mixed
+from run_packets import H1, H2, INNER, SID, STDLIB, TIME, Nfc, query, sid, write, write_mixed
 
-from nfc.packet import Packet, packet
+from nfc.packet import Packet, ip, packet, srh
 
 
 @pytest.fixture
@@ -46,6 +47,18 @@ def test_a_trace_tells_rules_reasons_and_changes(nfc: Nfc, tmp_path: Path) -> No
     ]
     assert "response        0 → 1" in changed
     assert f"received        0.000000000 → {TIME // 10**9}.123456789" in changed
+
+
+def test_a_packet_that_comes_back_to_the_function(nfc: Nfc, tmp_path: Path) -> None:
+    """On its route, a packet whose next segment is the SID again; without a route there is none."""
+    one = packet(ip(H1, SID), srh([SID, SID, H2]), *INNER)
+    given = ("run", STDLIB / "tag.nf", "--pcap", write(tmp_path / "in.pcap", [one]), "--trace")
+    code, said, _ = nfc(*given, "--route", f"{SID}/128")
+    assert code == 0
+    assert "  the packet came to the function 2 times" in said.splitlines()
+    assert re.search(r"^ +tag +0x0000 → 0x0002$", said, re.M)
+    code, said, _ = nfc(*given)
+    assert re.search(r"^ +tag +0x0000 → 0x0001$", said, re.M)
 
 
 def reasons(nfc: Nfc, tmp_path: Path, guard: str, one: Packet, more: str = "") -> list[str]:

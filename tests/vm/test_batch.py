@@ -199,6 +199,39 @@ def test_rules_and_own_addresses_are_native_too() -> None:
         assert done.slow[1].reason == "for the router itself, or discarded"
 
 
+AGAIN = '[routes.main]\n"fd00:a::d/128" = {link = "a", function = true}\n"::/0" = "b"\n'
+
+
+@pytest.mark.parametrize("times", [1, 2, 8, 9, 10])
+def test_packets_that_come_back_to_the_function(times: int) -> None:
+    """A segment list that names the SID several times; the rest of the capture stays native."""
+    obj = compiled("tag")[1]
+    fib = Fib.parse(AGAIN, "x")
+    packets = [bytes(packet(ip(H1, SID), srh([SID] * n + [H2]))) for n in (1, times, 1)]
+    one = Simulator(obj, "tag", "endpoint", fib=fib, engine="interpreter")
+    other = Simulator(obj, "tag", "endpoint", fib=fib)
+    said = one_by_one(one, packets)
+    assert at_once(other, packets, 1 << 16) == said
+    assert maps(one) == maps(other)
+    again = said[1]
+    assert isinstance(again, tuple)
+    fate, _, link, left, _ = again
+    assert (fate, link) == (("sent", "b") if times < 9 else ("lost", ""))
+    assert not left or left[40 + 7] == times  # the tag's low byte: one more each time
+    done = Batch(other, optimized=False).run(file(packets))
+    assert [code == drive.SLOW for code in done.verdicts] == [False, times > 1, False]
+
+
+@pytest.mark.parametrize("hook", ["in", "xmit"])
+def test_a_route_that_has_the_function_is_native_without_reroute(hook: str) -> None:
+    code = [I(0xB7, 0), I(0x95)]
+    obj = Object((Program("f", "lwt", encode(code)),), license="GPL")
+    batch = Batch(Simulator(obj, "f", hook, fib=Fib.parse(AGAIN, "x")), optimized=False)
+    done = batch.run(file([bytes(packet(ip(H1, SID)))]))
+    assert list(done.verdicts) == [drive.SENT]
+    assert batch.link(done.links[0]) == "a"
+
+
 def test_a_record_that_is_too_long() -> None:
     """It is left for somebody who says what is wrong with it; what was before it counts."""
     obj = compiled("tag")[1]

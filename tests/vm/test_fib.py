@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 import pytest
 
@@ -84,6 +84,9 @@ WRONG = {
     '[routes.main]\n"fd00::1/16" = "h2"': "fib.toml:2: fd00::1/16: is no IPv6 prefix: fd00::1/16",
     '[routes.main]\n"10.0.0.1/8" = "h2"': "fib.toml:2: 10.0.0.1/8: is no IPv4 prefix: 10.0.0.1/8",
     '[routes.100]\n"10.0.0.0/8" = "h2"': "fib.toml:2: 10.0.0.0/8: IPv4 routes are those of table",
+    '[routes.main]\n"fd00::/16" = {}': "fib.toml:2: fd00::/16: the name of a link is a string",
+    '[routes.main]\n"fd00::/16" = {link = "a", dev = "b"}': "fib.toml:2: fd00::/16: dev is not",
+    '[routes.main]\n"fd00::/16" = {link = "a", function = 1}': "fib.toml:2: fd00::/16: function is",
     '[routes.main]\n"fd00::/16" = 2': "fib.toml:2: fd00::/16: the name of a link is a string",
     '[routes.nowhere]\n"fd00::/16" = "h2"': "fib.toml:1: nowhere: no routing table 'nowhere'",
     "[marks]\nx = 107": "fib.toml:2: x: is no number",
@@ -102,3 +105,38 @@ def test_what_is_wrong_with_a_file(text: str, message: str) -> None:
 def test_a_list_without_end() -> None:
     with pytest.raises(UsageError, match=r"fib\.toml: "):
         Fib.parse("own = " + "[" * 100_000, "fib.toml")
+
+
+def test_routes_that_have_the_function() -> None:
+    text = """
+[routes.main]
+"fd2f::/16" = {link = "h2", function = true}
+"fd20::/16" = {link = "h3"}
+"10.47.0.0/16" = {link = "h2", function = true}
+[routes.100]
+"fd2f::/16" = "h3"
+[marks]
+7 = 100
+"""
+    fib = Fib.parse(text, "fib.toml")
+    there = IPv6Address("fd2f::9").packed
+    assert fib.hop(there) == ("h2", 0, True)
+    assert fib.hop(there, 7) == ("h3", 0, False)
+    assert fib.hop(IPv6Address("fd20::9").packed) == ("h3", 0, False)
+    assert fib.hop_ipv4(IPv4Address("10.47.0.9").packed) == ("h2", 0, True)
+    assert fib.hop_ipv4(IPv4Address("10.48.0.9").packed) == ("", -101, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "link", "found"),
+    [
+        ('[routes.main]\n"fd2f::/16" = "h2"', "", ("h2", 0, True)),  # the route is there
+        ('[routes.main]\n"fd00::/8" = "h3"', "", ("h3", 0, True)),  # one that covers it is
+        ('rest = "h4"', "", ("h4", 0, True)),
+        ("", "out", ("out", 0, True)),
+        ("", "", ("", -101, False)),
+    ],
+)
+def test_a_route_that_is_said_to_have_it(text: str, link: str, found: object) -> None:
+    fib = Fib.parse(text, "fib.toml").with_function(IPv6Network("fd2f::/16"), link)
+    assert fib.hop(IPv6Address("fd2f::9").packed) == found

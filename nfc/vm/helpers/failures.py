@@ -23,7 +23,7 @@ FAILURES: dict[int, tuple[int, ...]] = {
     9: (errno.EFAULT, errno.EINVAL),  # skb_store_bytes
     10: (errno.EFAULT, errno.EINVAL),  # l3_csum_replace
     11: (errno.EFAULT, errno.EINVAL),  # l4_csum_replace
-    13: (errno.EINVAL, errno.ERANGE),  # clone_redirect
+    13: (errno.EINVAL, errno.ERANGE, errno.ENETDOWN),  # clone_redirect
     25: (
         errno.ENOENT,
         errno.EINVAL,

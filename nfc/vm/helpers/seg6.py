@@ -142,10 +142,11 @@ def _adjust_srh(m: Machine, ctx: int, offset: int, delta: int, *_: int) -> int:
 
 def look_up(m: Machine, destination: bytes | None, table: int) -> int:
     """seg6_lookup_nexthop: take the packet's destination, or another, from the FIB."""
-    where = m.skb.header()[24:] if destination is None else destination
-    m.link, error = m.fib.lookup(where, m.context.get(MARK), table & 0xFFFFFFFF)
-    m.route_error, m.routed = error, True
-    return error
+    where = m.skb.header(m.network)[24:] if destination is None else destination
+    hop = m.fib.hop(where, m.context.get(MARK), table & 0xFFFFFFFF)
+    m.link, m.route_error, m.function = hop
+    m.routed = True
+    return hop.error
 
 
 def _action(m: Machine, ctx: int, action: int, parameter: int, size: int, _: int) -> int:
@@ -233,6 +234,7 @@ def push_ip(m: Machine, header: bytes) -> int:
     m.skb.push(0, size)
     m.transport += size
     m.framed -= size
+    m.network = 0
     m.encapsulated = True
     if version == 4 and header[10:12] == bytes(2):
         words = range(0, (header[0] & 15) * 4, 2)

@@ -6,8 +6,9 @@ import errno
 
 from nfc.vm.context import HASH
 from nfc.vm.helpers.failures import ENOTSUPP, SHOT
-from nfc.vm.machine import Machine
+from nfc.vm.machine import DEEPEST, Machine
 from nfc.vm.memory import FaultError
+from nfc.vm.packet import ETHERNET_SIZE
 
 RECOMPUTE_CSUM, INVALIDATE_HASH = 1, 2  # flags of bpf_skb_store_bytes
 FIELD_MASK, PSEUDO, MANGLED_0, ENFORCE, IPV6_FLAG = 0x0F, 0x10, 0x20, 0x40, 0x80  # of csum_replace
@@ -19,6 +20,8 @@ REDIRECTED = 7  # TC_ACT_REDIRECT
 # SKB_MAX_ALLOC of 4 KiB pages: 16 KiB less struct skb_shared_info
 MAX_LENGTH = 16384 - 320
 MAX_OFFSET = 0xFFFF
+VLAN_TAG = 4
+LINK_DROPPED = 1  # NET_XMIT_DROP: not an errno, but what a link says that has not sent a packet
 
 
 def _store_bytes(m: Machine, ctx: int, offset: int, source: int, size: int, flags: int) -> int:
@@ -93,6 +96,12 @@ def _known(m: Machine, index: int) -> bool:
     return not m.fib.links or index == LOOPBACK or index in m.fib.links.values()
 
 
+def fits_link(m: Machine, size: int) -> bool:
+    """Whether a link takes a frame that nobody has held to the MTU: behind `xmit` only the link
+    itself does, a veth link leaves room for a VLAN tag (is_skb_forwardable, linux/netdevice.h)."""
+    return size <= m.fib.mtu + ETHERNET_SIZE + VLAN_TAG
+
+
 def _redirect(m: Machine, index: int, flags: int, *_: int) -> int:
     if flags & ~INGRESS:
         return SHOT
@@ -110,6 +119,10 @@ def _clone_redirect(m: Machine, ctx: int, index: int, flags: int, *_: int) -> in
         return -errno.ERANGE  # __bpf_redirect_common: the link-layer header has been overwritten
     if flags:
         raise FaultError(INGRESS_FAULT)
+    if m.runs >= DEEPEST:
+        return -errno.ENETDOWN  # __bpf_tx_skb, or a link without a queue
+    if not fits_link(m, len(m.skb)):
+        return LINK_DROPPED
     m.clones.append((m.fib.link_of(index), m.skb.read()))
     return 0
 

@@ -3,7 +3,8 @@ r"""A router on whose routes probes lie, and a simulator that is asked the same.
     h1 - r1 - h2        fd20::/16, 10.20.0.0/16 and the transit route fd2f::/16 lead to h2,
             \- h3       fd30::/16, 10.30.0.0/16 and all of table 100 to h3; fd10::/16 back to h1
 
-Packets with mark 7 are looked up in table 107, which leads to h3. The SID is fd00:a::d.
+Packets with mark 7 are looked up in table 107, which leads to h3. The SID is fd00:a::d. Programs
+lie on the SID, or on the transit route and 10.47.0.0/16, which lead to h2.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
@@ -23,11 +24,12 @@ from probing import HASHES, INNER, SLOTS, START, Probe
 from seen import Seen
 
 from nfc.bpf.object import Object
-from nfc.kernel import loader, routes, syscall
+from nfc.kernel import loader, pins, routes, syscall
 from nfc.kernel.encap import RouteProgram
 from nfc.kernel.loader import LoadedProgram
 from nfc.kernel.maps import Map, index_key, possible_cpus
 from nfc.kernel.ringbuf import RingBuffer
+from nfc.kernel.syscall import Fd
 from nfc.lab import Lab
 from nfc.packet import ip, packet, srh, udp
 from nfc.packet.tlvs import PadN
@@ -36,7 +38,7 @@ from nfc.vm.fib import Fib, IPv4Route, Route
 from nfc.vm.simulator import Outcome, Packet, Simulator
 
 SID, H1 = "fd00:a::d", "fd00:1::1"
-TRANSIT = "fd2f::/16"
+TRANSIT, TRANSIT_V4 = "fd2f::/16", "10.47.0.0/16"
 ON_WAY, NEXT, INSIDE = "fd2f::9", "fd20::9", "fd30::9"
 LINKS = ("h1", "h2", "h3")
 LAST = b"that was the last of them"
@@ -54,6 +56,11 @@ PERF_OTHER, PERF_WRONG, PERF_NONE = 13, 14, 15  # indexes: another CPU's event, 
 
 def _head(to: str) -> tuple[Any, Any]:
     return ip(H1, to, hop_limit=64), srh([to, NEXT], left=1, tag=7, tlvs=[PadN(bytes(6))])
+
+
+def _own(to: str, times: int) -> bytes:
+    """With the same segment so many times."""
+    return bytes(packet(ip(H1, to), srh([to] * times + [NEXT]), udp(4000, 5000), b"again"))
 
 
 def _hop_by_hop(data: bytes) -> bytes:
@@ -82,6 +89,7 @@ def packets(hook: str) -> dict[str, bytes]:
                 *_head(to), ip(H1, INSIDE), srh([INSIDE, NEXT], left=1), udp(4000, 5000), b"inside"
             )
         ),
+        **{f"own {n}": _own(to, n) for n in (2, 8, 9)},
         "cut inside": _cut(bytes(packet(*_head(to), ip(H1, INSIDE), udp(4000, 5000))), 108),
     }
 
@@ -172,16 +180,16 @@ class Rig:
     def fib(self) -> Fib:
         """The router's routes, for the simulator."""
         v6 = {
-            "fd20::/16": "h2", "fd2f::/16": "h2", "fd30::/16": "h3", "fd10::/16": "h1",
+            "fd20::/16": "h2", TRANSIT: "h2", "fd30::/16": "h3", "fd10::/16": "h1", SID: "h1",
             "fd00:1::/64": "h1", "fd00:2::/64": "h2", "fd00:3::/64": "h3",
         }  # fmt: skip
         v4 = {
-            "10.20.0.0/16": "h2", "10.30.0.0/16": "h3", "10.10.0.0/16": "h1",
+            "10.20.0.0/16": "h2", "10.30.0.0/16": "h3", "10.10.0.0/16": "h1", TRANSIT_V4: "h2",
             "10.0.1.0/24": "h1", "10.0.2.0/24": "h2", "10.0.3.0/24": "h3",
         }  # fmt: skip
         return Fib(
             (
-                *(Route(254, IPv6Network(p), link) for p, link in v6.items()),
+                *(Route(254, IPv6Network(p), link, p in (TRANSIT, SID)) for p, link in v6.items()),
                 Route(100, IPv6Network("::/0"), "h3"),
                 Route(107, IPv6Network("::/0"), "h3"),
             ),
@@ -190,7 +198,7 @@ class Rig:
             IPv6Address(OWN[-1]),
             MTU,
             links=self.links,
-            ipv4=tuple(IPv4Route(IPv4Network(p), link) for p, link in v4.items()),
+            ipv4=tuple(IPv4Route(IPv4Network(p), at, p == TRANSIT_V4) for p, at in v4.items()),
         )
 
     def send(self, data: bytes) -> tuple[tuple[str, bytes], ...]:
@@ -295,6 +303,7 @@ class Kernel:
                 before = routes.replace_route(TRANSIT, on_route, netns=netns)
                 assert before is not None
                 undo.callback(routes.put_route, before, netns=netns)
+                undo.callback(_on_ipv4(rig, hook, loaded.fd))
             self._undo = undo.pop_all()
 
     def close(self) -> None:
@@ -320,6 +329,18 @@ class Kernel:
             if name in probe.maps:
                 found[name] = _taken(self.maps[name])
         return Seen(struct.unpack(f"={SLOTS}Q", log), left, found, tuple(records), now, took)
+
+
+def _on_ipv4(rig: Rig, hook: str, program: Fd) -> Callable[[], object]:
+    """Put it on the IPv4 route as well; what takes that away. nfc's own routes are IPv6."""
+    pinned = pins.BPFFS / f"nfc_helpers_{os.getpid()}"
+    pins.pin(program, pinned)
+    route = ["ip", "route", "replace", TRANSIT_V4, "via", "10.0.2.2", "encap", "bpf"]
+    try:
+        rig.lab.execute("r1", [*route, hook, "pinned", str(pinned)])
+    finally:
+        pins.unpin(pinned)
+    return lambda: rig.lab.execute("r1", ["ip", "route", "del", TRANSIT_V4])
 
 
 NESTED = (1).to_bytes(4, "little")  # the key of the map in a map of maps

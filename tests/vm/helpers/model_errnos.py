@@ -24,7 +24,7 @@ METHODS: dict[str, tuple[type, ...]] = {
     "remove": (maps.ArrayMap, maps.HashMap, maps.TrieMap),
     "_prefix": (maps.TrieMap,),
     "push": (buffers.QueueMap,),
-    "lookup": (Fib,),
+    "hop": (Fib,),
 }
 
 

@@ -20,6 +20,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
+import probes_again
 import probes_context
 import probes_maps
 import probes_packet
@@ -57,6 +58,7 @@ def everything(links: tuple[tuple[str, int], ...]) -> tuple[Probe, ...]:
         *probes_srv6.table(),
         *probes_context.table(),
         *probes_text.table(),
+        *probes_again.table(dict(links)),
     )
 
 
