@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from contextlib import contextmanager, suppress
+from types import CodeType, FrameType
 from typing import Final, NoReturn
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_SOON: Final = 0.001  # seconds, for a finalizer to end
+_SOON: Final = 0.001  # seconds, for the hook to end
 
 
 def _leave(number: int, _frame: FrameType | None) -> NoReturn:
@@ -44,7 +45,7 @@ def never_lost() -> None:
 
     A handler that raises may run within a finalizer or the callback of a weak reference. Python
     reports what is raised there to sys.unraisablehook and goes on; so the signal is sent again,
-    a little later.
+    when that hook is over: what is raised in there is lost as well.
     """
     report = sys.unraisablehook
 
@@ -52,8 +53,12 @@ def never_lost() -> None:
         number = _number(unraisable.exc_value)
         if number is None:
             report(unraisable)
-        else:
-            threading.Thread(target=_again, args=(number,), daemon=True).start()
+            return
+        while True:
+            # Not threading.Thread: its start() waits, and by then the signal may be here again.
+            with suppress(KeyboardInterrupt, SystemExit):
+                _thread.start_new_thread(_again, (number, hook.__code__))
+                return
 
     sys.unraisablehook = hook
 
@@ -67,10 +72,17 @@ def _number(raised: BaseException | None) -> int | None:
     return None
 
 
-def _again(number: int) -> None:
-    time.sleep(_SOON)
+def _again(number: int, hook: CodeType) -> None:
+    """Send a signal to the main thread as soon as that does not run the hook."""
     identity = threading.main_thread().ident
     assert identity is not None
+    running = True
+    while running:
+        time.sleep(_SOON)
+        frame = sys._current_frames().get(identity)
+        while frame is not None and frame.f_code is not hook:
+            frame = frame.f_back
+        running = frame is not None
     signal.pthread_kill(identity, number)
 
 

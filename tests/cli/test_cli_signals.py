@@ -54,6 +54,25 @@ def test_a_signal_within_a_finalizer_is_not_lost(number: int, error: str, before
     assert (done.returncode, done.stderr) == (3, "")
 
 
+def test_it_is_not_sent_again_before_the_report_is_over() -> None:
+    """What is raised in there is lost as well: so was every second signal with Python 3.13."""
+    slow = """
+import _thread
+begin = _thread.start_new_thread
+
+def start(*arguments):
+    begin(*arguments)
+    time.sleep(0.1)
+
+_thread.start_new_thread = start
+"""
+    program = PROGRAM.format(number=15, error="SystemExit", before=slow)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=15, check=False
+    )
+    assert (done.returncode, done.stderr) == (3, "")
+
+
 def test_other_errors_of_finalizers_are_reported() -> None:
     program = """
 from nfc.signals import never_lost
