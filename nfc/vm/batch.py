@@ -79,7 +79,7 @@ class Done:
     def kinds(self, numbers: int) -> Counter[tuple[str, int]]:
         """How many records went to each map, by the number that they begin with (8 bytes,
         little-endian); `numbers` where it is not below that, or is cut off."""
-        found = counting.count(self._blocks, self._maps, numbers)
+        found = counting.count(runtime().address("nfc_count"), self._blocks, self._maps, numbers)
         for _, name, record in self._said:
             first = int.from_bytes(record[:8], "little") if len(record) >= 8 else numbers
             found[name, min(first, numbers)] += 1

@@ -36,15 +36,15 @@ def build(module: ir.Module) -> None:
     k.give(0)
 
 
-def count(blocks: Iterable[bytes], maps: Mapping[int, str], kinds: int) -> Counter[tuple[str, int]]:
+def count(
+    counts: int, blocks: Iterable[bytes], maps: Mapping[int, str], kinds: int
+) -> Counter[tuple[str, int]]:
     """How many records of these blocks (`nfc.vm.native.unpacked`) went to each map, by the number
     that they begin with (8 bytes, little-endian); `kinds` where it is not below that, or is cut
-    off. `maps` has the names of all maps that are in the blocks."""
-    from nfc.vm.runtime import runtime
-
+    off. `counts` is where nfc_count is; `maps` has the names of all maps that are in the blocks."""
     columns = kinds + 1
     counters = (U64 * ((1 + max(maps, default=-1)) * columns))()
-    native = ctypes.CFUNCTYPE(U64, ctypes.c_char_p, U64, U64, U64)(runtime().address("nfc_count"))
+    native = ctypes.CFUNCTYPE(U64, ctypes.c_char_p, U64, U64, U64)(counts)
     for block in blocks:
         native(block, len(block), ctypes.addressof(counters), kinds)
     found: Counter[tuple[str, int]] = Counter()

@@ -13,7 +13,7 @@ from functools import cache
 import llvmlite.binding as llvm
 
 from nfc.bpf import context
-from nfc.vm import fast, ir
+from nfc.vm import counting, drive, fast, ir
 from nfc.vm.context import DATA, DATA_END, READABLE, WRITABLE
 from nfc.vm.emit import I64, Code, State, part
 from nfc.vm.memory import (
@@ -186,8 +186,6 @@ def _fresh_target(optimized: bool) -> llvm.TargetMachine:
 @cache
 def runtime() -> Compiled:
     """The functions that all programs share; their names are known to later modules."""
-    from nfc.vm import counting, drive
-
     _target()
     module = ir.Module("runtime")
     build(module)
