@@ -62,7 +62,7 @@ class Compilation:
         """Refuse a function that needs more stack than a program has. Raises SourceErrors."""
         from nfc.bpf.facts import STACK_SIZE
         from nfc.bpf.reader import read_object
-        from nfc.verify.structure import stack_depth
+        from nfc.bpf.stack import stack_depth
 
         diagnostics = Diagnostics()
         obj = read_object(data)
