@@ -59,9 +59,9 @@ def report(
     On SIGTERM or SIGINT it says what it has sent, and ends.
     """
     from nfc.delay.report import BATCH, WAIT_S, Reporter, run, sender, target
+    from nfc.deploy.events import follow_records
     from nfc.kernel.route import parse_prefix
     from nfc.notify import ready
-    from nfc.observe.events import follow_records
     from nfc.service import stopping
 
     def begun() -> None:

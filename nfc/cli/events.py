@@ -28,7 +28,7 @@ def events(
     Events wait in the kernel (256 KiB of them) while nobody reads; one reader at a time.
     Timestamps are TAI: seconds since 1970, in JSON nanoseconds.
     """
-    from nfc.observe.events import follow
+    from nfc.deploy.events import follow
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

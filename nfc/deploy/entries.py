@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nfc.deploy import values
 from nfc.errors import KernelError, UsageError
 from nfc.manifest import Field, Table
+from nfc.observe import values
 from nfc.observe.tables import Entries, Key, Row, pack, unpack
 from nfc.syntax.diagnostics import nearest
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from nfc.deploy import values
 from nfc.deploy.places import params_map
 from nfc.deploy.recovery import recover_all
 from nfc.deploy.select import select_one
@@ -13,6 +12,7 @@ from nfc.deploy.state import Record, Store, open_store
 from nfc.deploy.transaction import transaction
 from nfc.errors import UsageError
 from nfc.manifest import Manifest, Param
+from nfc.observe import values
 from nfc.syntax.diagnostics import nearest
 
 
