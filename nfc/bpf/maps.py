@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 
 from nfc.bpf.btf import Btf, Kind, Member, Type
-from nfc.bpf.elf import STB_GLOBAL, STT_NOTYPE, STT_OBJECT, Elf, Section, Symbol
+from nfc.bpf.elf import STB_GLOBAL, STT_FUNC, STT_NOTYPE, STT_OBJECT, Elf, Section, Symbol
 from nfc.bpf.object import MapDef
 from nfc.bpf.raw import unpack
 from nfc.errors import ObjectError
@@ -15,6 +16,7 @@ from nfc.errors import ObjectError
 BTF_SECTION, LEGACY_SECTION = ".maps", "maps"
 MAX_MAPS = 1024  # of an object; a program may use 64
 MAPS_OF_MAPS = (12, 13)  # BPF_MAP_TYPE_ARRAY_OF_MAPS, BPF_MAP_TYPE_HASH_OF_MAPS
+POINTER = 8  # bytes
 LEGACY_SIZE = 20  # bytes: type, key_size, value_size, max_entries, map_flags
 
 # The members by which libbpf describes a map (tools/lib/bpf/libbpf.c, parse_btf_map_def) whose
@@ -44,7 +46,6 @@ def read_maps(
             continue
         all_here = symbols.get(section.index, [])
         here = [s for s in all_here if s.type == STT_OBJECT] or _without_type(section, all_here)
-        elf.relocations(section)  # initial values: programs and maps that a loader puts in
         if section.name == LEGACY_SECTION:
             maps = _legacy(elf.content(section), here)
         else:
@@ -58,7 +59,63 @@ def read_maps(
     names = [definition.name for definition in found.values()]
     if len(set(names)) < len(names):
         raise ObjectError("two maps have one name", where="maps")
+    for section in elf.sections:
+        if section.name in (BTF_SECTION, LEGACY_SECTION) and section.size:
+            values = _initial(elf, btf, section, found, symbols)
+            found |= {
+                place: replace(found[place], values=tuple(sorted(held.items())))
+                for place, held in values.items()
+            }
     return found
+
+
+def _initial(
+    elf: Elf,
+    btf: Btf | None,
+    section: Section,
+    maps: dict[tuple[int, int], MapDef],
+    symbols: dict[int, list[Symbol]],
+) -> dict[tuple[int, int], dict[int, str]]:
+    """What maps declared by BTF hold from the beginning, by index: relocations in their member
+    `values` name it, programs or maps (libbpf.c, bpf_object__collect_map_relos)."""
+    found: dict[tuple[int, int], dict[int, str]] = {}
+    relocations = elf.relocations(section)
+    if section.name == LEGACY_SECTION or btf is None or not relocations:
+        return found
+    content = elf.content(section)
+    begins = sorted(at for index, at in maps if index == section.index)
+    members = {
+        variable.name: member.offset // 8
+        for variable in btf.types
+        if variable.kind is Kind.VAR
+        for member in btf.resolve(variable.type).members
+        if member.name == "values"
+    }
+    for relocation in relocations:
+        before = bisect_right(begins, relocation.offset) - 1
+        place = (section.index, begins[before] if before >= 0 else -1)
+        where = f"{section.where}, byte {relocation.offset}"
+        if place not in maps or maps[place].name not in members:
+            raise ObjectError("an initial value that is no map's", where=where)
+        name = maps[place].name
+        index, odd = divmod(relocation.offset - place[1] - members[name], POINTER)
+        if index < 0 or odd or relocation.offset + POINTER > section.size:
+            raise ObjectError("an initial value that is not among its map's values", where=where)
+        (addend,) = unpack("Q", content, relocation.offset, where)
+        target = (relocation.symbol.section, relocation.symbol.value + addend)
+        held = maps[target].name if target in maps else _function(symbols, target)
+        if held is None:
+            raise ObjectError(
+                f"value {index} of map {name} is neither a map nor a program", where=where
+            )
+        found.setdefault(place, {})[index] = held
+    return found
+
+
+def _function(symbols: dict[int, list[Symbol]], place: tuple[int, int]) -> str | None:
+    """The function that begins at a byte of a section."""
+    here = symbols.get(place[0], ())
+    return next((s.name for s in here if s.type == STT_FUNC and s.value == place[1]), None)
 
 
 def _without_type(section: Section, symbols: Sequence[Symbol]) -> list[Symbol]:

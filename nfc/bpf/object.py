@@ -82,6 +82,8 @@ class MapDef:
     value_type_id: int = 0
     pinning: int = 0  # LIBBPF_PIN_*, 0: none
     inner: MapDef | None = None  # of a map of maps: what the maps in it look like
+    # Of a map of maps or programs: by index, the name of one that a loader puts there
+    values: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ class Line:
 @dataclass(frozen=True)
 class Trace:
     """The way of one packet. `rules` are there for what nfc has compiled from source, `lines` for
-    other objects; `instructions` is how many were executed."""
+    other objects; `instructions` is how many were executed, `printed` what bpf_printk gave."""
 
     rules: tuple[Tried, ...]
     lines: tuple[Line, ...]
@@ -76,6 +76,7 @@ class Trace:
     changes: tuple[changes.Change, ...]
     instructions: int
     note: str = ""
+    printed: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The trace as a JSON-ready object."""
@@ -103,6 +104,8 @@ class Trace:
             }
             for change in self.changes
         ]
+        if self.printed:
+            found["printed"] = list(self.printed)
         if self.note:
             found["note"] = self.note
         return found
@@ -122,6 +125,7 @@ class Trace:
             shown.append(f"  {line.place:<20} {line.text}  {dim}({line.instructions}){reset}")
         if self.calls:
             shown.append(f"  helpers: {', '.join(map(str, self.calls))}")
+        shown += [f"  printed: {text!r}" for text in self.printed]
         if self.note:
             shown.append(f"  {self.note}")
         shown += [f"  {line}" for line in changes.render(self.changes, color=color)]
@@ -157,7 +161,8 @@ class Tracer:
             changes.changes(packet, after, partial(dissect, tlvs)) if after is not None else ()
         )
         calls = _calls(image, steps)
-        return ran, Trace(rules, lines, calls, changed, len(ran.outcome.steps), note)
+        took, said = len(ran.outcome.steps), ran.outcome.printed
+        return ran, Trace(rules, lines, calls, changed, took, note, said)
 
 
 def _own(image: Image, steps: Sequence[Step]) -> tuple[Sequence[Step], str]:
@@ -224,22 +229,26 @@ def _lines(image: Image, steps: Sequence[Step]) -> tuple[tuple[Line, ...], str]:
 
 
 def _calls(image: Image, steps: Sequence[Step]) -> tuple[Call, ...]:
-    """The helpers that were called; the answer is what r0 held in the next step."""
+    """The helpers that were called; the answer is what r0 held when the program went on behind the
+    call, which helpers that call a function of the program come back to late."""
     found = []
-    for number, step in enumerate(steps):
+    behind: dict[int, Step] = {}  # the next step at each slot
+    for step in reversed(steps):
+        following = behind.get(step.slot + 1)
+        behind[step.slot] = step
         insn = image.code[step.slot] if step.slot < len(image.code) else None
         if insn is None or not insn.calls_helper:
             continue
         helper = HELPERS.get(insn.imm)
         prototype = PROTOTYPES.get(insn.imm)
         answer: int | None = None
-        if prototype is not None and prototype.result == NUMBER and number + 1 < len(steps):
-            answer = steps[number + 1].registers[0]
+        if prototype is not None and prototype.result == NUMBER and following is not None:
+            answer = following.registers[0]
             answer -= (1 << 64) if answer >> 63 else 0
         line = image.line(step.slot)
         name = helper.name if helper else f"helper {insn.imm}"
         found.append(Call(name, line.line if line else 0, answer))
-    return tuple(found)
+    return tuple(reversed(found))
 
 
 # ---- what the function saw ------------------------------------------------------------------

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from nfc.bpf.facts import HOOKS
 from nfc.bpf.helpers import BY_NAME
 from nfc.bpf.object import LineInfo, MapDef, Object
-from nfc.errors import UsageError
+from nfc.errors import ObjectError, UsageError
 from nfc.kernel.maps import ARRAY, RDONLY_PROG
 from nfc.vm import hooks
-from nfc.vm.buffers import RingMap
+from nfc.vm.buffers import ProgArrayMap, RingMap
 from nfc.vm.context import IFINDEX, MARK, PRIORITY
 from nfc.vm.fib import Fib
 from nfc.vm.helpers.failures import can_fail
@@ -138,6 +138,10 @@ class Simulator:
             limit=budget,
         )
         self.machine.clock.tai = DEFAULT_NOW
+        given = shared.maps if isinstance(shared, Simulator) else shared or {}
+        for definition in obj.maps:
+            if definition.values and self.maps[definition.name] is not given.get(definition.name):
+                self._fill(definition)
         self._images: dict[str, Image] = {}
         self._interpreters: dict[str, Interpreter] = {}
         self._compiled: dict[str, Jit] = {}
@@ -174,6 +178,20 @@ class Simulator:
         table.put(key, one)
         self.machine.adopted(one)
         return one
+
+    def _fill(self, definition: MapDef) -> None:
+        """Put in what the object says that a map of maps or programs holds from the beginning."""
+        table, programs = self.maps[definition.name], {p.name for p in self.obj.programs}
+        for index, name in definition.values:
+            where = f"map {definition.name}, value {index}"
+            if index >= definition.max_entries:
+                raise ObjectError(f"there are {definition.max_entries} places", where=where)
+            if isinstance(table, ProgArrayMap) and name in programs:
+                table.programs[index] = name
+            elif definition.key_size == 4 and name in self.maps:
+                self.nest(definition.name, index.to_bytes(4, "little"), name)
+            else:
+                raise ObjectError(f"{name} cannot be in it", where=where)
 
     def fail(self, helper: str, error: int | None = None) -> None:
         """Let a helper fail from here on, with that errno or the kernel's. Raises UsageError."""

@@ -171,7 +171,7 @@ int jumps(void *c) { int k = 0; tail_call(c, &calls, 0); return lookup(&out, &k)
 
 
 def test_maps_that_hold_maps_and_programs() -> None:
-    """What a loader would put in does not matter; what the maps look like does."""
+    """What the maps in them look like, and what a loader puts in."""
     obj = read_object(clang_object(source=OF_MAPS))
     inner = obj.map("out").inner
     assert inner is not None
@@ -180,6 +180,17 @@ def test_maps_that_hold_maps_and_programs() -> None:
     assert (obj.map("calls").type, obj.map("calls").inner, obj.map("calls").value_size) == (
         3, None, 4,
     )  # fmt: skip
+    assert (obj.map("out").values, obj.map("calls").values) == (((0, "in"),), ((0, "jumps"),))
+    other = OF_MAPS.replace(".values = { &in }", ".values = { [1] = &in }")
+    assert read_object(clang_object(source=other)).map("out").values == ((1, "in"),)
+
+
+def test_maps_that_hold_what_is_neither() -> None:
+    """A variable's address among the values of a map of programs."""
+    source = OF_MAPS.replace("{ jumps }", "{ (int (*)(void *))&one }")
+    source = source.replace('SEC("lwt_in") int', 'int one = 1; SEC("lwt_in") int', 1)
+    with pytest.raises(ObjectError, match="value 0 of map calls is neither a map nor a program"):
+        read_object(clang_object(source=source))
 
 
 def without_types(data: bytes) -> bytes:

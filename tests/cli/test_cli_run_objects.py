@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -63,9 +64,7 @@ char _license[] __attribute__((section("license"), used)) = "GPL";
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from shutil import which
-
-    if which("clang") is None:
+    if shutil.which("clang") is None:
         pytest.skip("no clang here to make other people's objects with")
     folder = tmp_path_factory.mktemp("theirs")
     (folder / "theirs.c").write_text(C_SOURCE)
@@ -91,6 +90,89 @@ def test_somebody_elses_object(nfc: Nfc, tmp_path: Path, theirs: Path) -> None:
     code, _, err = nfc("run", theirs, "--hook", "out", "--pcap", path)
     assert code == 2
     assert "measure (in), careless (out)" in err
+
+
+WITH_CALLS = """
+typedef unsigned int u32; typedef unsigned long long u64;
+#define SEC(name) __attribute__((section(name), used))
+struct __sk_buff { u32 len, pkt_type, mark, a[16], data, data_end; };
+static long (*tail_call)(void *, void *, u32) = (void *)12;
+static void *(*lookup)(void *, const void *) = (void *)1;
+static long (*print)(const char *, u32, ...) = (void *)6;
+static long (*loop)(u32, void *, void *, u64) = (void *)181;
+struct inner { int (*type)[2]; int (*max_entries)[1]; u32 *key; u64 *value; }
+    even SEC(".maps"), odd SEC(".maps");
+struct { int (*type)[12]; int (*max_entries)[2]; u32 *key; struct inner *values[]; } by_length
+    SEC(".maps") = { .values = { &even, &odd } };
+SEC("lwt_in/second") int second(struct __sk_buff *skb);
+struct { int (*type)[3]; int (*max_entries)[4]; u32 *key; int (*values[])(struct __sk_buff *); }
+    calls SEC(".maps") = { .values = { [2] = second } };
+static long sum(u32 i, u64 *total) { *total += i; return i == 3; }
+
+SEC("lwt_in/first") int first(struct __sk_buff *skb)
+{
+    u64 total = 0;
+    static const char text[] = "%d bytes";
+    loop(100, sum, &total, 0);
+    print(text, sizeof(text), skb->len);
+    if (total == 6)
+        tail_call(skb, &calls, 2);
+    return 2;
+}
+
+SEC("lwt_in/second") int second(struct __sk_buff *skb)
+{
+    u32 key = skb->len & 1, zero = 0;
+    void *counts = lookup(&by_length, &key);
+    u64 *count = counts ? lookup(counts, &zero) : 0;
+    if (!count)
+        return 2;
+    *count += 1;
+    return 0;
+}
+char _license[] SEC("license") = "GPL";
+"""
+
+
+@pytest.mark.parametrize("engine", ["jit", "interpreter"])
+def test_what_a_loader_puts_into_maps(nfc: Nfc, tmp_path: Path, engine: str) -> None:
+    """Programs and maps that an object lists in its maps are there, as libbpf has it; a trace shows
+    what is printed, and what a helper gave that called the program's own function."""
+    if shutil.which("clang") is None:
+        pytest.skip("no clang here to make other people's objects with")
+    (tmp_path / "calls.c").write_text(WITH_CALLS)
+    command = ["clang", "-O2", "-g", "-target", "bpf", "-c", "calls.c", "-o", "calls.o"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    one, other = packet(*INNER), packet(*INNER[:-1], b"four")
+    path = write(tmp_path / "in.pcap", [one, one, other] + [one] * 60)
+    given = ("run", tmp_path / "calls.o", "--function", "first", "--pcap", path)
+    code, said, _ = nfc(*given, "--engine", engine)
+    assert code == 0
+    lines = [line.strip() for line in said.splitlines()]
+    assert lines[1] == "sent                63  by out"
+    assert lines[lines.index("map even: 1 with a value") + 1] == "0  1"
+    assert lines[lines.index("map odd: 1 with a value") + 1] == "0  62"
+    code, said, _ = nfc(*given, "--trace")
+    assert code == 0
+    lines = [line.strip() for line in said.splitlines()]
+    assert "helpers: bpf_loop = 4, bpf_trace_printk = 8, bpf_tail_call" in lines
+    assert "printed: '53 bytes'" in lines
+    assert json.loads(nfc(*given, "--trace", "--json")[1].splitlines()[0])["trace"]["printed"] == [
+        "53 bytes"
+    ]
+
+
+def test_a_map_with_more_values_than_places(nfc: Nfc, tmp_path: Path) -> None:
+    if shutil.which("clang") is None:
+        pytest.skip("no clang here to make other people's objects with")
+    source = WITH_CALLS.replace("(*max_entries)[4]", "(*max_entries)[2]")
+    (tmp_path / "calls.c").write_text(source)
+    command = ["clang", "-O2", "-g", "-target", "bpf", "-c", "calls.c", "-o", "calls.o"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    path = write(tmp_path / "in.pcap", [packet(*INNER)])
+    code, _, err = nfc("run", tmp_path / "calls.o", "--function", "first", "--pcap", path)
+    assert code == 1
+    assert "map calls, value 2: there are 2 places" in err
 
 
 def test_a_fault(nfc: Nfc, tmp_path: Path, theirs: Path) -> None:
