@@ -141,10 +141,7 @@ class Column:
         several = self.draws or wanted.result.beyond
         saved = [(m, m.save()) for m in simulator.maps.values()] if several else []
         first = ""
-        for tried, beyond in product(
-            _sequences() if self.draws else ([NOT_TAKEN],),
-            _headers() if wanted.result.beyond else (bytes(40),),
-        ):
+        for tried, beyond in self._given(wanted.result):
             simulator.draws[:], before = tried, simulator.drawn
             simulator.machine.skb.beyond = self.beyond = beyond
             outcome = simulator.run(arrival)
@@ -158,6 +155,13 @@ class Column:
             for one, content in saved:
                 one.restore(content)
         return first, outcome, []
+
+    def _given(self, result: Result) -> Iterator[tuple[list[int], bytes]]:
+        """What the simulator may have to be given: random numbers, and what lies behind a packet.
+        One after the other: hardly any packet takes more than a few of 4,000."""
+        for tried in _sequences() if self.draws else ([NOT_TAKEN],):
+            for beyond in _headers() if result.beyond else (bytes(40),):
+                yield tried, beyond
 
     def flush(self) -> str:
         """Run the packets that wait through the loop over records; what is wrong, "" if nothing."""
