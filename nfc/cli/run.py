@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from nfc.run.subject import Subject
     from nfc.run.tally import Tally
 
+_REFUSED = "a kernel's verifier would have refused it: 'nfc check'"
+_LIMIT = "this is a limit of the simulator, not of a kernel: see 'nfc check'"
 _CAPTURE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 
 
@@ -152,13 +154,13 @@ def run(
             raise
         shown.summary(session, capture, out, tally)
         if fault:
-            raise NfcError(fault, hint="a kernel's verifier would have refused it: 'nfc check'")
+            raise fault
 
 
 def _run(
     session: Session, capture: Path, out: Path | None, chosen: Options, tally: Tally, shown: _Show
-) -> str:
-    """All packets; returns the fault that ended it, or ""."""
+) -> NfcError | None:
+    """All packets; returns the fault that ended it, if one did."""
     from nfc.run import fast, replay
     from nfc.run.fault import text
 
@@ -177,9 +179,10 @@ def _run(
             result = fast.run(session, stream, chosen, tally, written, event, bar)
         fault = result.ran.outcome.fault if result is not None and result.ran else None
         if result is None or fault is None:
-            return ""
+            return None
         why = text(session, fault, result.data, result.time)
-        return f"packet {result.number} makes {session.subject.program} fault: {why}"
+        said = f"packet {result.number} makes {session.subject.program} fault: {why}"
+        return NfcError(said, hint=_LIMIT if fault.limit else _REFUSED)
 
 
 # ---- what was asked for ---------------------------------------------------------------------

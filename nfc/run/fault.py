@@ -24,7 +24,7 @@ def text(session: Session, fault: Fault, packet: bytes, now: int) -> str:
     """
     lines = [str(fault)]
     image = session.simulator.image
-    insn = image.code[fault.slot] if fault.slot < len(image.code) else None
+    insn = image.code[fault.slot] if 0 <= fault.slot < len(image.code) else None
     if fault.line is not None:
         lines.append(f"  {fault.line.line:>5} | {fault.line.text.strip()}")
     if insn is None:

@@ -303,7 +303,7 @@ def _send_ipv4(machine: Machine) -> End:
         return End("lost", "no route")
     if len(machine.skb) > machine.fib.mtu:
         if not machine.skb.read(6, 1)[0] & DONT_FRAGMENT:
-            raise FaultError("makes an IPv4 packet that is sent in fragments")
+            raise FaultError("makes an IPv4 packet to be sent in fragments, which is not modelled")
         return End("lost", f"longer than the MTU of {machine.fib.mtu}")
     return End("sent", "", machine.link)
 

@@ -255,7 +255,9 @@ class Machine:
                 self.serial = (self.serial + 1) & ELEMENT_MASK
                 self.memory.regions[number] = Region(name, content, 0, 0, size, self.serial, 1)
                 return number
-        raise FaultError(f"more than {RESERVED_COUNT} records are reserved at once")
+        raise FaultError(
+            f"reserves more than {RESERVED_COUNT} records at once, more than the simulator takes"
+        )
 
     def reserve(self, ring: RingMap, size: int) -> int:
         """The address of a new ring buffer record; 0: no room. Raises FaultError."""

@@ -24,7 +24,7 @@ from nfc.vm.helpers.failures import can_fail
 from nfc.vm.image import Image, make_image
 from nfc.vm.interpreter import Interpreter, Step
 from nfc.vm.kinds import make_map
-from nfc.vm.machine import BUDGET, Machine, TailCallError
+from nfc.vm.machine import BUDGET, TOO_LONG, Machine, TailCallError
 from nfc.vm.maps import VmMap
 from nfc.vm.memory import MAPS, MAX_REGIONS, FaultError, Region
 from nfc.vm.nested import OuterMap
@@ -54,14 +54,23 @@ class Packet:
 @dataclass(frozen=True)
 class Fault:
     """What a verifier would have refused, or the simulator does not model: at an instruction, and
-    at its source line where the object says so."""
+    at its source line where the object says so. A `slot` of -1: once the program had ended."""
 
     message: str
     slot: int
     line: LineInfo | None = None
 
+    @property
+    def limit(self) -> bool:
+        """Whether the simulator's limits are the reason: a kernel may well run the program."""
+        return self.message == TOO_LONG or any(
+            word in self.message for word in ("simulator", "not modelled", "in each kernel")
+        )
+
     def __str__(self) -> str:
         """`tag.nf:5: instruction 135 …`."""
+        if self.slot < 0:
+            return f"it {self.message}"
         place = f"{self.line.file}:{self.line.line}: " if self.line else ""
         return f"{place}instruction {self.slot} {self.message}"
 
@@ -250,12 +259,12 @@ class Simulator:
         fault: Fault | None = None
         try:
             returned = self._execute(steps, ran) & 0xFFFFFFFF
-            end = hooks.after(machine, returned)
+            end = self._after(returned)
             while end.fate == "again":
                 stopped = hooks.again(machine)
                 if stopped is None:
                     returned = self._execute(steps) & 0xFFFFFFFF
-                end = stopped or hooks.after(machine, returned)
+                end = stopped or self._after(returned)
         except FaultError as error:
             fault = self._fault(error)
             end = hooks.End("fault", str(fault))
@@ -281,6 +290,10 @@ class Simulator:
             frame[: machine.network] if frame is not None else b"",
             machine.runs,
         )
+
+    def _after(self, returned: int) -> hooks.End:
+        self._running = ""
+        return hooks.after(self.machine, returned)
 
     def _execute(self, steps: list[Step] | None, ran: Callable[[], int] | None = None) -> int:
         self._running = self.program
@@ -345,6 +358,8 @@ class Simulator:
         return self._images[program]
 
     def _fault(self, error: FaultError) -> Fault:
+        if not self._running:
+            return Fault(error.message, -1)
         image = self._images[self._running]
         slot = error.slot if error.slot >= 0 else len(image.code) - 1
         return Fault(error.message, slot, image.line(slot))

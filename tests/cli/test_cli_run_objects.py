@@ -58,6 +58,21 @@ __attribute__((section("anything"), used)) int careless(struct __sk_buff *skb)
     u8 *data = (u8 *)(u64)skb->data;
     return data[60] ? 2 : 0;
 }
+
+static long (*tunnel)(void *, void *, u32, u64) = (void *)20;
+__attribute__((section("anything/else"), used)) int asks(struct __sk_buff *skb)
+{
+    u8 key[64];
+    return tunnel(skb, key, sizeof(key), 0) ? 2 : 0;
+}
+
+static long (*redirect)(u32, u64) = (void *)23;
+static long (*change_head)(void *, u32, u64) = (void *)43;
+__attribute__((section("anything/more"), used)) int returns(struct __sk_buff *skb)
+{
+    change_head(skb, 14, 0);
+    return redirect(1, 1);
+}
 char _license[] __attribute__((section("license"), used)) = "GPL";
 """
 
@@ -192,6 +207,27 @@ def test_a_fault(nfc: Nfc, tmp_path: Path, theirs: Path) -> None:
     first, second = said.splitlines()
     assert summary(first)["faults"] == 1
     assert "packet 2 makes careless fault" in json.loads(second)["error"]
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (
+            "asks",
+            r"instruction \d+ calls bpf_skb_get_tunnel_key, which the simulator does not have",
+        ),
+        ("returns", "fault: it hands the packet to the router .*, which is not modelled"),
+    ],
+)
+def test_what_is_not_modelled(
+    nfc: Nfc, tmp_path: Path, theirs: Path, function: str, why: str
+) -> None:
+    """It ends in a fault, but is no fault of the program's."""
+    path = write(tmp_path / "in.pcap", [packet(*INNER)])
+    code, _, err = nfc("run", theirs, "--function", function, "--hook", "xmit", "--pcap", path)
+    assert code == 1
+    assert re.search(why, err)
+    assert "a limit of the simulator, not of a kernel" in err
 
 
 def test_instructions_print() -> None:
