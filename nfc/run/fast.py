@@ -59,53 +59,11 @@ def run(
     )
     if source.section is not None:
         batch.follow(source.section)
+    whole = _Run(session, source, batch, options, tally, out, event, advance)
     try:
-        return _run(session, source, batch, options, tally, out, event, advance)
+        return whole.run()
     finally:
-        _why_dropped(session, tally)
-
-
-def _run(
-    session: Session,
-    source: _Source,
-    batch: Batch,
-    options: Options,
-    tally: Tally,
-    out: tuple[BinaryIO, str] | None,
-    event: Callable[[int, Decoded], None] | None,
-    advance: Callable[[], None],
-) -> Result | None:
-    while options.count is None or tally.read < options.count:
-        left = PACKETS if options.count is None else options.count - tally.read
-        done = batch.run(source.buffer, left)
-        source.taken(done.used)
-        if not done.count and (done.stopped or (source.ended and source.buffer)):
-            record = source.other(batch)
-            if record is None:
-                continue
-            tally.read += 1
-            if out:
-                check_time(record, out[1])
-            record.ipv6()  # raises an error for a link type that is not known
-            tally.read -= 1
-            done = batch.one(record)
-        elif not done.count and source.ended:
-            return None
-        elif not done.count:
-            source.more()
-            continue
-        first = tally.read + 1
-        tally.read += done.count
-        _count(batch, done, tally, options)
-        _events(session, done, tally, first, event)
-        if out:
-            out[0].write(done.out)
-            sent = done.verdicts.count(SENT)
-            tally.written += sent + sum(o.packet is not None for o in done.slow.values())
-        advance()
-        if done.faulted is not None:
-            return _fault(done, done.faulted, first, options)
-    return None
+        whole.say_why_dropped()
 
 
 # ---- records in -----------------------------------------------------------------------------
@@ -162,74 +120,121 @@ def _source(stream: BinaryIO) -> _Source:
     return _Source(stream, bytearray(), pcap.HEADER_SIZE, header)
 
 
-# ---- what came of them ----------------------------------------------------------------------
+# ---- through the function --------------------------------------------------------------------
 
 
-def _count(batch: Batch, done: Done, tally: Tally, options: Options) -> None:
-    tally.padded += done.padded
-    counts = Counter(done.verdicts)
-    if counts[ELSEWHERE]:
-        tally.passed[f"not to {options.prefix}"] += counts[ELSEWHERE]
-    if counts[SKIPPED]:
-        tally.passed["not IPv6"] += counts[SKIPPED]
-    for (fate, reason), count in done.fates().items():
-        match fate:
-            case "refused" if reason in PASSED:
-                tally.passed[reason] += count
-            case "refused":
-                tally.refused[reason] += count
-            case "dropped":
-                tally.dropped[reason] += count
-            case "lost":
-                tally.lost[reason] += count
-            case "fault":
-                tally.faults += count
-    for outcome in done.slow.values():
-        if outcome.fate == "sent":
-            tally.sent[outcome.link] += 1
-    pairs = Counter(zip(done.verdicts, done.links, strict=True))
-    for (verdict, number), count in pairs.items():
-        if verdict == SENT:
-            tally.sent[batch.link(number)] += count
+@dataclass
+class _Run:
+    """A capture on its way through a session: where its packets come from, what they go through,
+    and where goes what comes of them."""
 
+    session: Session
+    source: _Source
+    batch: Batch
+    options: Options
+    tally: Tally
+    out: tuple[BinaryIO, str] | None
+    event: Callable[[int, Decoded], None] | None
+    advance: Callable[[], None]
 
-def _events(
-    session: Session,
-    done: Done,
-    tally: Tally,
-    first: int,
-    event: Callable[[int, Decoded], None] | None,
-) -> None:
-    manifest = session.subject.manifest
-    if manifest is None:
-        for (name, _), count in done.kinds(0).items():
-            tally.events[name] += count
-        return
-    if not manifest.events:
-        return
-    names = {declared.index: declared.name for declared in manifest.events}
-    for (_, number), count in done.kinds(1 + max(names)).items():
-        tally.events[names[number]] += count
-    if event is not None:
-        for index, _, record in done.records:
-            event(first + index, decode(manifest, record))
+    def run(self) -> Result | None:
+        """Run all packets, up to one that makes the program fault."""
+        options, tally, source, batch, out = (
+            self.options, self.tally, self.source, self.batch, self.out,
+        )  # fmt: skip
+        while options.count is None or tally.read < options.count:
+            left = PACKETS if options.count is None else options.count - tally.read
+            done = batch.run(source.buffer, left)
+            source.taken(done.used)
+            if not done.count and (done.stopped or (source.ended and source.buffer)):
+                record = source.other(batch)
+                if record is None:
+                    continue
+                tally.read += 1
+                if out:
+                    check_time(record, out[1])
+                record.ipv6()  # raises an error for a link type that is not known
+                tally.read -= 1
+                done = batch.one(record)
+            elif not done.count and source.ended:
+                return None
+            elif not done.count:
+                source.more()
+                continue
+            first = tally.read + 1
+            tally.read += done.count
+            self._count(done)
+            self._events(done, first)
+            if out:
+                out[0].write(done.out)
+                sent = done.verdicts.count(SENT)
+                tally.written += sent + sum(o.packet is not None for o in done.slow.values())
+            self.advance()
+            if done.faulted is not None:
+                return self._fault(done, done.faulted, first)
+        return None
 
+    def _count(self, done: Done) -> None:
+        tally = self.tally
+        tally.padded += done.padded
+        counts = Counter(done.verdicts)
+        if counts[ELSEWHERE]:
+            tally.passed[f"not to {self.options.prefix}"] += counts[ELSEWHERE]
+        if counts[SKIPPED]:
+            tally.passed["not IPv6"] += counts[SKIPPED]
+        for (fate, reason), count in done.fates().items():
+            match fate:
+                case "refused" if reason in PASSED:
+                    tally.passed[reason] += count
+                case "refused":
+                    tally.refused[reason] += count
+                case "dropped":
+                    tally.dropped[reason] += count
+                case "lost":
+                    tally.lost[reason] += count
+                case "fault":
+                    tally.faults += count
+        for outcome in done.slow.values():
+            if outcome.fate == "sent":
+                tally.sent[outcome.link] += 1
+        pairs = Counter(zip(done.verdicts, done.links, strict=True))
+        for (verdict, number), count in pairs.items():
+            if verdict == SENT:
+                tally.sent[self.batch.link(number)] += count
 
-def _why_dropped(session: Session, tally: Tally) -> None:
-    """Put the rules and errors by which packets were dropped in the place of a return code."""
-    counters = session.counters()
-    if counters is None:
-        return
-    why = {f"by the rule at line {r.line}": r.packets for r in counters.rules if r.drops}
-    why |= counters.errors
-    if sum(why.values()) == tally.dropped[_BPF_DROP]:
-        del tally.dropped[_BPF_DROP]
-        tally.dropped.update({name: count for name, count in why.items() if count})
+    def _events(self, done: Done, first: int) -> None:
+        manifest = self.session.subject.manifest
+        if manifest is None:
+            for (name, _), count in done.kinds(0).items():
+                self.tally.events[name] += count
+            return
+        if not manifest.events:
+            return
+        names = {declared.index: declared.name for declared in manifest.events}
+        for (_, number), count in done.kinds(1 + max(names)).items():
+            self.tally.events[names[number]] += count
+        if self.event is not None:
+            for index, _, record in done.records:
+                self.event(first + index, decode(manifest, record))
 
+    def say_why_dropped(self) -> None:
+        """Put the rules and errors by which packets were dropped in the place of a return code."""
+        counters = self.session.counters()
+        if counters is None:
+            return
+        why = {f"by the rule at line {r.line}": r.packets for r in counters.rules if r.drops}
+        why |= counters.errors
+        if sum(why.values()) == self.tally.dropped[_BPF_DROP]:
+            del self.tally.dropped[_BPF_DROP]
+            self.tally.dropped.update({name: count for name, count in why.items() if count})
 
-def _fault(done: Done, faulted: tuple[int, int, bytes], first: int, options: Options) -> Result:
-    """The packet that made the program fault."""
-    index, time, data = faulted
-    now = time + options.tai_offset * 1_000_000_000 if options.now is None else options.now
-    ran = Ran(done.slow[index], None, None, "", ())
-    return Result(first + index, now, data, "", ran)
+    def _fault(self, done: Done, faulted: tuple[int, int, bytes], first: int) -> Result:
+        """The packet that made the program fault."""
+        index, time, data = faulted
+        now = (
+            time + self.options.tai_offset * 1_000_000_000
+            if self.options.now is None
+            else self.options.now
+        )
+        ran = Ran(done.slow[index], None, None, "", ())
+        return Result(first + index, now, data, "", ran)
