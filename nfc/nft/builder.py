@@ -10,8 +10,9 @@ from lark import Token, Tree
 
 from nfc.nft import tree
 from nfc.syntax.diagnostics import Diagnostics
-from nfc.syntax.language import span_of
+from nfc.syntax.items import span_of
 from nfc.syntax.source import Source, Span
+from nfc.syntax.tree import Ident, Use
 
 MAX_PACKET = 9000  # bytes: what a link of the lab takes
 MAX_TIMES = 10_000
@@ -23,7 +24,7 @@ _ROUTES = 254  # RT_TABLE_MAIN
 
 def build(
     item: Tree[Token] | Token, source: Source, diagnostics: Diagnostics
-) -> tree.Use | tree.Const | tree.LetPacket | tree.Test | None:
+) -> Use | tree.Const | tree.LetPacket | tree.Test | None:
     """The item; None if it holds an error, which is noted."""
     before = len(diagnostics.items)
     assert isinstance(item, Tree)
@@ -49,11 +50,11 @@ class _Builder:
         start = getattr(meta, "start_pos", 0)
         return Span(self.source, start, getattr(meta, "end_pos", start))
 
-    def item(self, node: Tree[Token]) -> tree.Use | tree.Const | tree.LetPacket | tree.Test:
+    def item(self, node: Tree[Token]) -> Use | tree.Const | tree.LetPacket | tree.Test:
         span = self.span(node)
         match node.data:
             case "use":
-                return tree.Use(span, self.word(node.children[0]))
+                return Use(span, self.word(node.children[0]))
             case "const":
                 return tree.Const(span, self.word(node.children[0]), self.value(node.children[1]))
             case "packet":
@@ -71,9 +72,9 @@ class _Builder:
 
     # ---- literals ---------------------------------------------------------------------------
 
-    def word(self, node: Any) -> tree.Word:
+    def word(self, node: Any) -> Ident:
         token = node if isinstance(node, Token) else node.children[0]
-        return tree.Word(self.span(token), str(token))
+        return Ident(self.span(token), str(token))
 
     def number(self, token: Any, limit: int = 1 << 128) -> int:
         """A number below `limit`."""

@@ -14,6 +14,7 @@ from nfc.packet import SRH, IPv6, Packet, PacketError, decode
 from nfc.packet.tlvs import AnyTLV, tlv
 from nfc.sema.types import Ipv6
 from nfc.syntax.diagnostics import nearest
+from nfc.syntax.tree import Ident
 
 
 def change(values: Values, one: tree.Change, draft: Draft) -> bool:
@@ -155,7 +156,7 @@ def _tlvs(values: Values, one: tree.Add | tree.Remove | tree.Replace, draft: Dra
     return True
 
 
-def _find(values: Values, name: tree.Word, index: int, draft: Draft) -> tuple[int, int] | None:
+def _find(values: Values, name: Ident, index: int, draft: Draft) -> tuple[int, int] | None:
     """Which SRH and which of its TLVs is meant."""
     for at, header in enumerate(draft.headers):
         if isinstance(header, SRH):
@@ -166,7 +167,7 @@ def _find(values: Values, name: tree.Word, index: int, draft: Draft) -> tuple[in
 
 
 def _index(
-    values: Values, name: tree.Word, index: int, tlvs: list[AnyTLV] | tuple[AnyTLV, ...]
+    values: Values, name: Ident, index: int, tlvs: list[AnyTLV] | tuple[AnyTLV, ...]
 ) -> int | None:
     declared = declared_tlv(values, name)
     if declared is None:

@@ -17,6 +17,7 @@ from nfc.packet.tlvs import AnyTLV, tlv
 from nfc.sema import typed
 from nfc.syntax.diagnostics import nearest
 from nfc.syntax.source import Span
+from nfc.syntax.tree import Ident
 
 
 def make_tlv(values: Values, part: tree.Tlv, draft: Draft, at: int, place: int) -> AnyTLV | None:
@@ -43,7 +44,7 @@ def make_tlv(values: Values, part: tree.Tlv, draft: Draft, at: int, place: int) 
     return tlv(data[0], data[2:])
 
 
-def declared_tlv(values: Values, name: tree.Word) -> typed.Tlv | None:
+def declared_tlv(values: Values, name: Ident) -> typed.Tlv | None:
     """The TLV of that name; None after an error."""
     found = values.scope.tlvs.get(name.text)
     if found is None and not values.scope.excused(name.text):

@@ -69,7 +69,7 @@ def _scope(file: tree.File, compilation: Compilation, diagnostics: Diagnostics) 
     main = compilation.tree
     asked = {i.module.text for i in main.items if isinstance(i, nf.Use)}
     more = [
-        nf.Use(u.span, nf.Ident(u.module.span, u.module.text))
+        u
         for u in file.uses
         if u.module.text not in asked and u.module.text != Path(compilation.source.name).stem
     ]

@@ -32,6 +32,7 @@ from nfc.packet.transport import TCP
 from nfc.sema.types import Ipv6
 from nfc.syntax.diagnostics import nearest
 from nfc.syntax.source import Span
+from nfc.syntax.tree import Ident
 
 BASES = ("sent", "arrived", "forwarded", "decapsulated")  # that each step makes
 OTHERWISE = ("drop", "refused", "lost")  # what can be expected but a packet
@@ -140,7 +141,7 @@ class Packets:
         given = list(part.fields)
         for name, value in zip(ends or (), (part.first, part.second), strict=False):
             if value is not None:
-                given.append(tree.Assign(tree.Word(value.span, name), value))
+                given.append(tree.Assign(Ident(value.span, name), value))
         if ends is None and (part.first or part.second):
             self.error(part.span, f"{part.kind} goes from nowhere to nowhere: it has no '->'")
             return False

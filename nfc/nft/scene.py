@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from nfc.compiler import Compiled
 from nfc.manifest import Table
-from nfc.nft import tree
 from nfc.nft.machine import Session
 from nfc.nft.packets import Packets
 from nfc.nft.subject import Subject
@@ -15,6 +14,7 @@ from nfc.observe.counters import Counters, read_counters
 from nfc.observe.tables import Entries
 from nfc.sema import typed
 from nfc.syntax.diagnostics import Diagnostics, nearest
+from nfc.syntax.tree import Ident
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Scene:
         self.packets = Packets(self.values, dict(self.subject.packets))
         self.counted = 0  # events that the step has asked for
 
-    def state(self, name: tree.Word) -> typed.State | None:
+    def state(self, name: Ident) -> typed.State | None:
         """The state of that name; None after an error."""
         states = self.subject.scope.states
         if name.text not in states:
@@ -41,7 +41,7 @@ class Scene:
             return None
         return states[name.text] if self._used(states[name.text].table, name) else None
 
-    def table(self, name: tree.Word, *, counters: bool = False) -> typed.Table | None:
+    def table(self, name: Ident, *, counters: bool = False) -> typed.Table | None:
         """The table, or counter with keys, of that name; None after an error."""
         scope = self.subject.scope
         known = scope.keyed if counters else scope.tables
@@ -52,7 +52,7 @@ class Scene:
             return None
         return known[name.text] if self._used(known[name.text], name) else None
 
-    def _used(self, table: typed.Table, name: tree.Word) -> bool:
+    def _used(self, table: typed.Table, name: Ident) -> bool:
         function = self.compiled.function.name
         if any(t.name == table.name for t in self.compiled.manifest.tables):
             return True

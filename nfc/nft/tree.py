@@ -1,28 +1,20 @@
-"""The tree of a packet-test file: what is written, with its places; nothing is looked up yet."""
+"""The tree of a packet-test file: what is written, with its places; nothing is looked up yet.
+
+Names and `use` are those of the language (nfc.syntax.tree).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nfc.syntax.source import Span
-
-
-@dataclass(frozen=True)
-class Word:
-    """A name where it stands."""
-
-    span: Span
-    text: str
-
+from nfc.syntax.tree import Ident, Node, Use
 
 # ---- values ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Value:
+class Value(Node):
     """Something that a field is, or is to be."""
-
-    span: Span
 
 
 @dataclass(frozen=True)
@@ -102,7 +94,7 @@ class Prefix(Value):
 class Assign:
     """`field = value`."""
 
-    name: Word
+    name: Ident
     value: Value
 
 
@@ -110,10 +102,8 @@ class Assign:
 
 
 @dataclass(frozen=True)
-class Part:
+class Part(Node):
     """A piece of a packet."""
-
-    span: Span
 
 
 @dataclass(frozen=True)
@@ -135,14 +125,13 @@ class Options(Part):
 
 
 @dataclass(frozen=True)
-class Tlv:
+class Tlv(Node):
     """A TLV of an SRH: `name` and `fields` of a declared one, or `number` and `body` of any.
 
     `more` stands for all that follow; number 0 is Pad1.
     """
 
-    span: Span
-    name: Word | None = None
+    name: Ident | None = None
     fields: tuple[Assign, ...] = ()
     number: int = 0
     body: bytes = b""
@@ -170,7 +159,7 @@ class Srh(Part):
 class Named(Part):
     """A packet by its name, with changes."""
 
-    name: Word
+    name: Ident
     changes: tuple[Change, ...]
 
 
@@ -187,59 +176,53 @@ class Rest(Part):
 
 
 @dataclass(frozen=True)
-class Chain:
+class Chain(Node):
     """A packet, from the outside in."""
 
-    span: Span
     parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True)
-class Set:
+class Set(Node):
     """`set header.field = value`; a header or TLV by name, `index` counts those of one type."""
 
-    span: Span
-    header: Word
+    header: Ident
     index: int
-    field: Word
+    field: Ident
     element: int | None
     value: Value
 
 
 @dataclass(frozen=True)
-class SetPayload:
+class SetPayload(Node):
     """`set payload = …`."""
 
-    span: Span
     data: bytes
 
 
 @dataclass(frozen=True)
-class Add:
+class Add(Node):
     """`add TLV …`; `where` is first, last, before or after."""
 
-    span: Span
     tlv: Tlv
     where: str
-    anchor: Word | None
+    anchor: Ident | None
 
 
 @dataclass(frozen=True)
-class Remove:
+class Remove(Node):
     """`remove NAME`, `remove all NAME`, `remove hmac`."""
 
-    span: Span
-    name: Word
+    name: Ident
     index: int
     all: bool
 
 
 @dataclass(frozen=True)
-class Replace:
+class Replace(Node):
     """`replace NAME with TLV …`."""
 
-    span: Span
-    name: Word
+    name: Ident
     index: int
     tlv: Tlv
 
@@ -251,17 +234,15 @@ Change = Set | SetPayload | Add | Remove | Replace
 
 
 @dataclass(frozen=True)
-class Statement:
+class Statement(Node):
     """A line of a test."""
-
-    span: Span
 
 
 @dataclass(frozen=True)
 class SetParam(Statement):
     """`param NAME = value`."""
 
-    name: Word
+    name: Ident
     value: Value
 
 
@@ -269,7 +250,7 @@ class SetParam(Statement):
 class SetState(Statement):
     """`state NAME = value`."""
 
-    name: Word
+    name: Ident
     value: Value
 
 
@@ -277,7 +258,7 @@ class SetState(Statement):
 class Put(Statement):
     """`put TABLE[key] { … }`."""
 
-    table: Word
+    table: Ident
     key: tuple[Value, ...]
     fields: tuple[Assign, ...]
 
@@ -286,7 +267,7 @@ class Put(Statement):
 class Forget(Statement):
     """`remove TABLE[key]`."""
 
-    table: Word
+    table: Ident
     key: tuple[Value, ...]
 
 
@@ -310,7 +291,7 @@ class Route(Statement):
 
     prefix: Prefix
     table: int
-    link: Word
+    link: Ident
 
 
 @dataclass(frozen=True)
@@ -331,15 +312,15 @@ class Draws(Statement):
 class Fail(Statement):
     """`fail HELPER with ERROR`: from here on."""
 
-    helper: Word
-    error: Word | None
+    helper: Ident
+    error: Ident | None
 
 
 @dataclass(frozen=True)
 class LetPacket(Statement):
     """`packet NAME = …`."""
 
-    name: Word
+    name: Ident
     chain: Chain
 
 
@@ -357,7 +338,7 @@ class ExpectPacket(Statement):
     """`expect PACKET on LINK`."""
 
     chain: Chain
-    link: Word | None
+    link: Ident | None
 
 
 @dataclass(frozen=True)
@@ -365,14 +346,14 @@ class ExpectFate(Statement):
     """`expect drop REASON`, `expect refused`, `expect lost`."""
 
     fate: str
-    reason: Word | None
+    reason: Ident | None
 
 
 @dataclass(frozen=True)
 class ExpectEvent(Statement):
     """`expect event NAME { … } of PACKET`."""
 
-    name: Word
+    name: Ident
     fields: tuple[Assign, ...]
     chain: Chain | None
 
@@ -386,7 +367,7 @@ class ExpectNoEvent(Statement):
 class ExpectCount(Statement):
     """`expect count NAME[key] = value`."""
 
-    name: Word
+    name: Ident
     key: tuple[Value, ...]
     value: Value
 
@@ -395,7 +376,7 @@ class ExpectCount(Statement):
 class ExpectState(Statement):
     """`expect state NAME = value`."""
 
-    name: Word
+    name: Ident
     value: Value
 
 
@@ -403,7 +384,7 @@ class ExpectState(Statement):
 class ExpectEntry(Statement):
     """`expect entry TABLE[key] { … }`; `there` is false of `expect no entry`."""
 
-    table: Word
+    table: Ident
     key: tuple[Value, ...]
     fields: tuple[Assign, ...]
     there: bool
@@ -441,39 +422,28 @@ Expect = (
 
 
 @dataclass(frozen=True)
-class Use:
-    """`use NAME`."""
-
-    span: Span
-    module: Word
-
-
-@dataclass(frozen=True)
-class Const:
+class Const(Node):
     """`const NAME = value`."""
 
-    span: Span
-    name: Word
+    name: Ident
     value: Value
 
 
 @dataclass(frozen=True)
-class Test:
+class Test(Node):
     """`test "name" of FUNCTION { … }`; `span` is the head's."""
 
     __test__ = False  # pytest is not to take it for one of its own
 
-    span: Span
     name: str
-    function: Word | None
+    function: Ident | None
     statements: tuple[Statement, ...]
 
 
 @dataclass(frozen=True)
-class File:
+class File(Node):
     """A whole file; items that have an error are left out."""
 
-    span: Span
     uses: tuple[Use, ...]
     consts: tuple[Const, ...]
     packets: tuple[LetPacket, ...]

@@ -21,6 +21,7 @@ from nfc.nft.values import Values
 from nfc.sema import typed, types
 from nfc.sema.types import Int
 from nfc.syntax.diagnostics import Diagnostics, nearest
+from nfc.syntax.tree import Ident
 from nfc.vm.helpers.failures import can_fail
 
 EPOCH = 1_700_000_000 * 1_000_000_000  # TAI: what the simulator's clock shows at first
@@ -126,7 +127,7 @@ class Walk(Scene):
         self.values.expecting = True
         self.packets.pattern(chain)
 
-    def _param(self, name: tree.Word, value: tree.Value) -> None:
+    def _param(self, name: Ident, value: tree.Value) -> None:
         params = self.subject.scope.params
         if name.text not in params:
             hint = nearest(name.text, params) or f"its params: {', '.join(params) or 'none'}"
@@ -152,7 +153,7 @@ class Walk(Scene):
         write_params(session.maps[PARAMS_SECTION], bytes(copy))
 
     def _put(
-        self, name: tree.Word, key: tuple[tree.Value, ...], given: tuple[tree.Assign, ...]
+        self, name: Ident, key: tuple[tree.Value, ...], given: tuple[tree.Assign, ...]
     ) -> None:
         table = self.table(name)
         if table is None:

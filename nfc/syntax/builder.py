@@ -11,7 +11,7 @@ from lark.tree import Meta
 
 from nfc.syntax import tree
 from nfc.syntax.diagnostics import Diagnostics
-from nfc.syntax.language import span_of
+from nfc.syntax.items import span_of
 from nfc.syntax.source import Source, Span
 
 _DURATION_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from lark import Lark, Token
+from lark import Lark
 
-from nfc.resources import data_dir
-from nfc.syntax.source import Source, Span
+from nfc.syntax.items import grammar
+
+GRAMMAR = "nfc.lark"
 
 ITEM_KEYWORDS = (
     "use", "const", "param", "enum", "tlv", "event", "counter", "table", "state", "define",
@@ -20,18 +21,9 @@ STATEMENT_STARTS = {
 }  # fmt: skip
 
 
-@cache
 def lark() -> Lark:
-    """Lark with our grammar: LALR, one item at a time."""
-    grammar = (data_dir("grammar") / "nfc.lark").read_text(encoding="utf-8")
-    return Lark(
-        grammar,
-        start="item",
-        parser="lalr",
-        lexer="basic",
-        maybe_placeholders=True,
-        propagate_positions=True,
-    )
+    """Lark with the grammar of the language."""
+    return grammar(GRAMMAR)
 
 
 @cache
@@ -47,9 +39,3 @@ def words(text: str) -> list[str]:
     """The texts of all tokens and comments. For a text of 500 lines that takes three milliseconds,
     `parser.lex` fifty."""
     return [found[0] for found in _word().finditer(text) if not found[0].isspace()]
-
-
-def span_of(source: Source, token: Token) -> Span:
-    """Where a token stands."""
-    start = token.start_pos or 0
-    return Span(source, start, token.end_pos or start)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from lark import Token
 
-from nfc.syntax.diagnostics import Diagnostics, nearest
-from nfc.syntax.language import ITEM_KEYWORDS, STATEMENT_STARTS, lark, span_of
-from nfc.syntax.source import Source, Span
+from nfc.syntax.diagnostics import nearest
+from nfc.syntax.items import Unexpected, one_of
+from nfc.syntax.language import STATEMENT_STARTS
 
 _TYPE = re.compile(r"u[0-9]+|bool|ipv6|timestamp|duration|bytes[0-9]+", re.ASCII)
 
@@ -42,37 +43,16 @@ SOFT_WORDS = {
 _VALUE_TOKENS = {"INT", "IPV6", "IPV4", "DURATION", "NAME", "LPAR", "TRUE", "FALSE", "SAMPLE"}
 
 
-def report(
-    token: Token,
-    expected: set[str],
-    chunk: list[Token],
-    source: Source,
-    diagnostics: Diagnostics,
-) -> None:
-    """Say that `token` of an item cannot stand where it does, and what could (kinds of token)."""
-    span = span_of(source, token)
-    keywords = {t.name: t.pattern.value for t in lark().terminals if t.pattern.type == "str"}
-    if token.type == "$END":
-        found = "the end of this item"
-        span = Span(source, max(0, span.start - 1), span.start)
-    else:
-        found = f"'{token.value}'"
-
-    if token is chunk[0]:
-        diagnostics.error(
-            span,
-            f"{found} begins no declaration and no function",
-            nearest(str(token), ITEM_KEYWORDS) or f"a file holds: {', '.join(ITEM_KEYWORDS)}",
-        )
-        return
+def tell(found: Unexpected) -> tuple[str, str | None]:
+    """What was expected in the place of a token, in the operator's words, and a hint."""
+    token, expected, keywords = found.token, found.expected, found.words
     words = [keywords[e] for e in sorted(expected) if e in keywords and keywords[e].isalpha()]
     hint = nearest(str(token), words) if token.type == "NAME" else None
     if token.type == "NAME" or str(token).isalpha():
         reserved = [v for v in keywords.values() if v == token.value]
         if reserved and "NAME" in expected:
             hint = hint or f"'{token.value}' is a word of the language and cannot be a name"
-    hint = _habit(token, expected, chunk) or hint
-    diagnostics.error(span, f"expected {_expected(expected, keywords)}, found {found}", hint)
+    return _expected(expected, keywords), _habit(token, expected, found.chunk) or hint
 
 
 def _habit(token: Token, expected: set[str], chunk: list[Token]) -> str | None:
@@ -97,7 +77,7 @@ def _habit(token: Token, expected: set[str], chunk: list[Token]) -> str | None:
     return None
 
 
-def _expected(expected: set[str], keywords: dict[str, str]) -> str:
+def _expected(expected: set[str], keywords: Mapping[str, str]) -> str:
     """The expected tokens in an operator's words, most telling first."""
     names: list[str] = []
     if len(expected & _VALUE_TOKENS) >= 4:
@@ -115,6 +95,4 @@ def _expected(expected: set[str], keywords: dict[str, str]) -> str:
     # After a complete value an operator is always possible; it is rarely what is missing.
     plain = [n for n in names if n not in ("an operator", "a comparison", "'and'", "'or'", "'['")]
     names = plain or names
-    if len(names) > 6:
-        names = [*names[:6], "…"]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+    return one_of(names)
