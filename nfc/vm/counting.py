@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from nfc.vm import ir
 from nfc.vm.emit import Code, Var
-from nfc.vm.fast import negative
+from nfc.vm.lookups import negative
 from nfc.vm.native import RECORD, U64
 
 

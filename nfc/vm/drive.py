@@ -13,7 +13,7 @@ from nfc.bpf import context
 from nfc.packet import links, pcapng
 from nfc.packet.pcap import MAX_RECORD
 from nfc.packet.pcap import RECORD_SIZE as RECORD_HEADER
-from nfc.vm import fast, hooks, ir
+from nfc.vm import hooks, ir, lookups
 from nfc.vm.context import IFINDEX, LEN, PROTOCOL
 from nfc.vm.emit import I64, I128, C, Code, State, V, Var, part
 from nfc.vm.memory import CTX, FRAME_SIZE, REGION_SHIFT, STACK, Descriptor
@@ -234,27 +234,27 @@ def _frame(module: ir.Module) -> None:
         place = Var(k, k.load(entry + part(Interface, "at")[0], 8))
         with k.loop() as out:
             with k.if_(captured < place.get() + 2):
-                k.give(fast.NOT_FOUND)
+                k.give(lookups.NOT_FOUND)
             found = k.swapped(k.load(frame + place.get(), 2), 2)
             vlan = (found == links.ETH_P_8021Q) | (found == links.ETH_P_8021AD)
             with k.if_(~vlan & (found != links.ETH_P_IPV6)):
-                k.give(fast.NOT_FOUND)
+                k.give(lookups.NOT_FOUND)
             k.leave(out, ~vlan)
             place.set(at.get() + 2)
             at.set(at.get() + 4)
     with k.if_((kind == links.FAMILY) | (kind == links.HOST_FAMILY)):
         with k.if_(captured < 4):
-            k.give(fast.NOT_FOUND)
+            k.give(lookups.NOT_FOUND)
         raw = k.load(frame, 4)
         family = k.swapped(raw, 4)
         known = family == links.FAMILIES[0]
         for one in links.FAMILIES:
             known = known | (family == one) | ((kind == links.HOST_FAMILY) & (raw == one))
         with k.if_(~known):
-            k.give(fast.NOT_FOUND)
+            k.give(lookups.NOT_FOUND)
     with k.if_(captured <= at.get()):
-        k.give(fast.NOT_FOUND)
-    k.give(k.select(k.load(frame + at.get(), 1) >> 4 == 6, at.get(), fast.NOT_FOUND))
+        k.give(lookups.NOT_FOUND)
+    k.give(k.select(k.load(frame + at.get(), 1) >> 4 == 6, at.get(), lookups.NOT_FOUND))
 
 
 def _find(k: _Driver) -> V:
@@ -264,7 +264,7 @@ def _find(k: _Driver) -> V:
     k.stop(k.of(entry, "kind") == 0, OTHER)
     at = k.call("nfc_frame", entry, frame, captured)
     fate = Var(k, SKIPPED)
-    with k.if_(at != fast.NOT_FOUND):
+    with k.if_(at != lookups.NOT_FOUND):
         fate.set(SENT)
         k.set("packet", frame + at)
         k.set("length", captured - at)
@@ -315,7 +315,7 @@ def _packet(k: _Driver, verdict: V) -> None:
     runs, srh_at = Var(k, 1), Var(k, 0)
     with k.if_(k.get("hook") == ENDPOINT):
         at = k.call("nfc_find_header", data, size, ROUTING, 1)
-        with k.if_else(at == fast.NOT_FOUND) as (none, some):
+        with k.if_else(at == lookups.NOT_FOUND) as (none, some):
             with none:
                 k.store(verdict, 1, NO_SEGMENTS)
                 runs.set(0)
@@ -351,7 +351,7 @@ def _run(k: _Driver, data: V, size: V, srh_at: V, verdict: V) -> None:
         s.set("srh_at", size - srh_at)
         s.set("srh_length", k.load(packet + srh_at + 1, 1) << 3)
     with k.if_(hook == TRANSMIT):
-        error = k.call("nfc_route", s.place, packet + 24, 0, fast.mark_of(k, s))
+        error = k.call("nfc_route", s.place, packet + 24, 0, lookups.mark_of(k, s))
         _on_the_route(s)
         k.stop(_stopped(k, packet, size) | (error != 0) | _odd_link(s), PACKET)
         with k.if_(k.get("named") != 0):  # xmit: the device is that by which it leaves
@@ -402,7 +402,7 @@ def _begin(k: _Driver, data: V, size: V) -> None:
     s.set("start", HEADROOM)
     s.set("end", size + HEADROOM)
     k.move(s.get("buffer") + HEADROOM, data, size)
-    fast.moved(k, s)
+    lookups.moved(k, s)
 
 
 def _stopped(k: _Driver, packet: V, size: V) -> C:
@@ -429,7 +429,7 @@ def _after(k: _Driver, returned: V) -> None:
     """hooks.after where nothing stops the packet; else Python does all of that."""
     s = k.s
     hook = k.get("hook")
-    length = fast.length_of(s)
+    length = lookups.length_of(s)
     goes_on = (returned == hooks.OK) | (returned == hooks.REDIRECT)
     k.stop((hook != TRANSMIT) & ~goes_on, AFTER)
     k.stop((hook != TRANSMIT) & (length < IPV6_SIZE), AFTER)
@@ -438,11 +438,11 @@ def _after(k: _Driver, returned: V) -> None:
             k.stop(k.call("nfc_has_valid_srh", s.place) == 0, AFTER)
         with k.if_else(returned == hooks.OK) as (ok, redirect):
             with ok:
-                k.call("nfc_route", s.place, fast.data_of(k, s) + 24, 0, fast.mark_of(k, s))
+                k.call("nfc_route", s.place, lookups.data_of(k, s) + 24, 0, lookups.mark_of(k, s))
             with redirect:
                 k.stop(s.get("routed") == 0, AFTER)
     with k.if_((hook == INPUT) & (s.get("routed") == 0)):
-        k.call("nfc_route", s.place, fast.data_of(k, s) + 24, 0, s.get("arrival_mark"))
+        k.call("nfc_route", s.place, lookups.data_of(k, s) + 24, 0, s.get("arrival_mark"))
     with k.if_(hook == TRANSMIT):
         k.stop((returned != hooks.OK) | (length > s.get("mtu")), AFTER)
         # bpf_lwt_push_encap may have made it something else.
@@ -452,7 +452,7 @@ def _after(k: _Driver, returned: V) -> None:
         _on_the_route(s)
     k.stop(_odd_link(s), AFTER)
     with k.if_(hook != TRANSMIT):
-        packet = fast.data_of(k, s)
+        packet = lookups.data_of(k, s)
         k.stop(s.get("route_error") != 0, AFTER)
         k.stop(_stopped(k, packet, length), AFTER)
         k.store(packet + 7, 1, k.load(packet + 7, 1) - 1)
@@ -464,7 +464,7 @@ def _after(k: _Driver, returned: V) -> None:
 def _send(k: _Driver) -> None:
     """The packet as a record with the time of the one that came; little-endian, nanoseconds."""
     s = k.s
-    packet, size = fast.data_of(k, s), fast.length_of(s)
+    packet, size = lookups.data_of(k, s), lookups.length_of(s)
     k.store(k.get("links") + k.get("count"), 1, s.get("link"))
     out, time, form = k.get("out") + k.get("out_used"), k.get("time"), k.get("out_form")
     with k.if_(form == AS_PCAP):
@@ -474,7 +474,7 @@ def _send(k: _Driver) -> None:
         k.move(out + RECORD_HEADER, packet, size)
         k.set("out_used", k.get("out_used") + size + RECORD_HEADER)
     with k.if_(form == AS_PCAPNG):
-        length = (size + 35) & fast.negative(4)
+        length = (size + 35) & lookups.negative(4)
         head: tuple[V | int, ...] = (
             pcapng.ENHANCED, length, 0, time >> 32, time, size, size,
         )  # fmt: skip
