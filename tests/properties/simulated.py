@@ -101,7 +101,8 @@ class Column:
                 simulator, fill(maps, compilation, compiled, program.params, program.tables)
             )
 
-        self.one, self.many = ready(engine), ready("jit")
+        self.one = ready(engine)
+        self.many = ready("jit") if native else self.one
         code = self.one.simulator.image.code
         self.draws = any(i is not None and i.calls_helper and i.imm == RANDOM for i in code)
         self.batch: Batch | None = None
