@@ -27,7 +27,12 @@ KINDS = ("rule", "error", "named", "lost", "hidden")  # of counters
 
 
 class MismatchError(AssertionError):
-    """The kernel did something else than the oracle says."""
+    """The kernel did something else than the oracle says. `packets`: so many packets show it."""
+
+    def __init__(self, text: str, packets: int | None = None) -> None:
+        """None where it was seen after the last of them."""
+        super().__init__(text)
+        self.packets = packets
 
 
 @dataclass
@@ -126,13 +131,15 @@ def compare(
         deltas = tuple(b - a for a, b in zip(counters, step.counters, strict=True))
         fits = [c for c in candidates if _fits(c.result, compiled, step, deltas)]
         if not fits:
-            raise MismatchError(_explain(program, index, packet, candidates, step, deltas))
+            told = _explain(program, index, packet, candidates, step, deltas)
+            raise MismatchError(told, index + 1)
         found = _settled(fits[0], step)
         problem = column.run(packet, found, step)
         if problem:
             raise MismatchError(
                 f"{_head(program, index, packet)}\n{problem}\noracle and kernel: "
-                f"{_told(found.result)}"
+                f"{_told(found.result)}",
+                index + 1,
             )
         chosen.append(fits[0].result)
         memory, counters = found.result.memory, step.counters

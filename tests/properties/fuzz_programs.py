@@ -13,7 +13,7 @@ import time
 import traceback
 from pathlib import Path
 
-from compare_with_kernel import Reached, check
+from compare_with_kernel import MismatchError, Reached, check
 from generated_router import Place, router
 from generated_sources import Generated, programs
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -32,13 +32,13 @@ class OverError(BaseException):
 def one_round(place: Place, folder: Path, number: int, until: float, reached: Reached) -> str:
     """Programs of one seed; the text of the smallest failure, "" if there is none."""
     failed: list[tuple[int, str]] = []
-    stop = [until]
+    stop, most = [until], [PACKETS]
 
     @seed(number)
     @given(
         programs(),
         st.integers(0, (1 << 32) - 1),
-        st.one_of(st.just(PACKETS), st.integers(1, PACKETS)),
+        st.one_of(st.integers(1, PACKETS), st.just(PACKETS)),
     )
     @settings(
         max_examples=ROUND,
@@ -55,12 +55,15 @@ def one_round(place: Place, folder: Path, number: int, until: float, reached: Re
                 return  # nothing fails any more, so that shrinking ends
             raise OverError
         try:
+            count = min(count, most[0])
             seeds = range(first, first + count)
             counts = reached if not failed else Reached()
             check(place, folder, program, seeds, counts, native=True)
-        except Exception:
+        except Exception as error:
             if not failed:
                 stop[0] = time.monotonic() + SHRINKS_S
+            if isinstance(error, MismatchError) and error.packets:
+                most[0] = min(most[0], error.packets)  # a smaller form is found sooner
             text = f"{program.source}\n{traceback.format_exc(limit=-3)}"
             failed.append((len(program.source) + 10 * count, text))
             raise
