@@ -57,6 +57,24 @@ class MapInfo:
     max_entries: int
     flags: int
 
+    @property
+    def per_cpu(self) -> bool:
+        """Whether there is a value for each possible CPU."""
+        return self.type in PER_CPU
+
+    def want(self, *, per_cpu: bool) -> None:
+        """Raises UsageError unless there is a value for each CPU, or there is one for all."""
+        if self.per_cpu != per_cpu:
+            kind = "has a value for each CPU" if self.per_cpu else "has one value for all CPUs"
+            raise UsageError(f"map {self.name} {kind}")
+
+    def check(self, what: str, data: bytes, size: int) -> None:
+        """Raises UsageError unless a key or a value (`what`) has that many bytes."""
+        if len(data) != size:
+            raise UsageError(
+                f"map {self.name}: a {what} has {size} bytes, this one has {len(data)}"
+            )
+
 
 def cpu_count(listing: str) -> int:
     """How many CPUs a kernel list such as `0-3,6` spans, counted from CPU 0: 7.
@@ -155,7 +173,7 @@ class Map(Closing):
     @property
     def per_cpu(self) -> bool:
         """Whether there is a value for each possible CPU."""
-        return self.info.type in PER_CPU
+        return self.info.per_cpu
 
     @property
     def cpus(self) -> int:
@@ -169,12 +187,12 @@ class Map(Closing):
 
     def lookup(self, key: bytes) -> bytes | None:
         """The value at `key`, or None. Raises KernelError; UsageError for a per-CPU map."""
-        self._want(per_cpu=False)
+        self.info.want(per_cpu=False)
         return self._lookup(key, self.info.value_size)
 
     def lookup_percpu(self, key: bytes) -> tuple[bytes, ...] | None:
         """The values at `key`, one a possible CPU, or None. Raises KernelError, UsageError."""
-        self._want(per_cpu=True)
+        self.info.want(per_cpu=True)
         raw = self._lookup(key, self.slot_size * possible_cpus())
         if raw is None:
             return None
@@ -183,24 +201,24 @@ class Map(Closing):
 
     def update(self, key: bytes, value: bytes, flags: int = ANY) -> None:
         """Set the value at `key`; `flags`: ANY, NOEXIST, EXIST. Raises KernelError, UsageError."""
-        self._want(per_cpu=False)
-        self._check("value", value, self.info.value_size)
+        self.info.want(per_cpu=False)
+        self.info.check("value", value, self.info.value_size)
         self._update(key, value, flags)
 
     def update_percpu(self, key: bytes, values: Sequence[bytes], flags: int = ANY) -> None:
         """Set every CPU's value at `key`, one of `values` a possible CPU. Raises as `update`."""
-        self._want(per_cpu=True)
+        self.info.want(per_cpu=True)
         if len(values) != possible_cpus():
             raise UsageError(
                 f"map {self.info.name}: {len(values)} values for {possible_cpus()} possible CPUs"
             )
         for value in values:
-            self._check("value", value, self.info.value_size)
+            self.info.check("value", value, self.info.value_size)
         self._update(key, b"".join(v.ljust(self.slot_size, b"\0") for v in values), flags)
 
     def delete(self, key: bytes) -> bool:
         """Remove `key`; False when it was not there. Raises KernelError (EINVAL: an array)."""
-        self._check("key", key, self.info.key_size)
+        self.info.check("key", key, self.info.key_size)
         keybuf = syscall.buffer_of(key)
         try:
             syscall.attempt(syscall.MAP_DELETE_ELEM, self._attr(keybuf, None, 0))
@@ -252,7 +270,7 @@ class Map(Closing):
         self.fd.close()
 
     def _lookup(self, key: bytes, size: int) -> bytes | None:
-        self._check("key", key, self.info.key_size)
+        self.info.check("key", key, self.info.key_size)
         keybuf = syscall.buffer_of(key)
         value = ctypes.create_string_buffer(max(size, 1))
         try:
@@ -264,7 +282,7 @@ class Map(Closing):
         return value.raw[:size]
 
     def _update(self, key: bytes, value: bytes, flags: int) -> None:
-        self._check("key", key, self.info.key_size)
+        self.info.check("key", key, self.info.key_size)
         keybuf, valuebuf = syscall.buffer_of(key), syscall.buffer_of(value)
         try:
             syscall.attempt(syscall.MAP_UPDATE_ELEM, self._attr(keybuf, valuebuf, flags))
@@ -282,17 +300,6 @@ class Map(Closing):
 
     def _refused(self, what: str, error: OSError) -> KernelError:
         return syscall.refused(f"{what} map {self.info.name}", error.errno or 0)
-
-    def _want(self, *, per_cpu: bool) -> None:
-        if self.per_cpu != per_cpu:
-            kind = "has a value for each CPU" if self.per_cpu else "has one value for all CPUs"
-            raise UsageError(f"map {self.info.name} {kind}")
-
-    def _check(self, what: str, data: bytes, size: int) -> None:
-        if len(data) != size:
-            raise UsageError(
-                f"map {self.info.name}: a {what} has {size} bytes, this one has {len(data)}"
-            )
 
 
 def _pack_sizes(definition: MapDef, entries: int, what: str) -> bytes:

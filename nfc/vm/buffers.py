@@ -23,8 +23,8 @@ class KeylessMap(VmMap):
 
     def update(self, key: bytes, value: bytes, flags: int = ANY) -> None:
         """Put a value in. Raises KernelError (EINVAL, E2BIG), UsageError."""
-        self._check("key", key, 0)
-        self._check("value", value, self.info.value_size)
+        self.info.check("key", key, 0)
+        self.info.check("value", value, self.info.value_size)
         if answer := self.push(value, flags):
             raise self._refused("update", -answer)
 
@@ -65,7 +65,7 @@ class QueueMap(KeylessMap):
 
     def lookup(self, key: bytes) -> bytes | None:
         """The value that would be taken next."""
-        self._check("key", key, 0)
+        self.info.check("key", key, 0)
         return self.peek(False)
 
 

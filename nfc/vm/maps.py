@@ -145,13 +145,13 @@ class VmMap:
 
     def lookup(self, key: bytes) -> bytes | None:
         """The value at `key`, or None. Raises KernelError; UsageError for a per-CPU map."""
-        self._want(per_cpu=False)
+        self.info.want(per_cpu=False)
         index = self._find("look up in", key)
         return None if index is None else self._get(index, 0)
 
     def lookup_percpu(self, key: bytes) -> tuple[bytes, ...] | None:
         """The values at `key`, one a CPU, or None. Raises KernelError, UsageError."""
-        self._want(per_cpu=True)
+        self.info.want(per_cpu=True)
         index = self._find("look up in", key)
         if index is None:
             return None
@@ -159,19 +159,19 @@ class VmMap:
 
     def update(self, key: bytes, value: bytes, flags: int = ANY) -> None:
         """Set the value at `key`; `flags`: ANY, NOEXIST, EXIST. Raises KernelError, UsageError."""
-        self._want(per_cpu=False)
+        self.info.want(per_cpu=False)
         self._update(key, (value,), flags)
 
     def update_percpu(self, key: bytes, values: Sequence[bytes], flags: int = ANY) -> None:
         """Set every CPU's value at `key`. Raises KernelError, UsageError."""
-        self._want(per_cpu=True)
+        self.info.want(per_cpu=True)
         if len(values) != self.cpus:
             raise UsageError(f"map {self.info.name}: {len(values)} values for {self.cpus} CPUs")
         self._update(key, values, flags)
 
     def delete(self, key: bytes) -> bool:
         """Remove `key`; False when it was not there. Raises KernelError (EINVAL: an array)."""
-        self._check("key", key, self.info.key_size)
+        self.info.check("key", key, self.info.key_size)
         try:
             self.remove(key)
         except MapError as error:
@@ -207,16 +207,16 @@ class VmMap:
         self.__dict__.update({k: copy.copy(v) for k, v in state.items()})
 
     def _find(self, what: str, key: bytes) -> int | None:
-        self._check("key", key, self.info.key_size)
+        self.info.check("key", key, self.info.key_size)
         try:
             return self.find(key)
         except MapError as error:
             raise self._refused(what, error.errno) from None
 
     def _update(self, key: bytes, values: Sequence[bytes], flags: int) -> None:
-        self._check("key", key, self.info.key_size)
+        self.info.check("key", key, self.info.key_size)
         for value in values:
-            self._check("value", value, self.info.value_size)
+            self.info.check("value", value, self.info.value_size)
         try:
             if self.frozen:
                 raise MapError(errno.EPERM)
@@ -229,17 +229,6 @@ class VmMap:
     def _refused(self, what: str, number: int) -> KernelError:
         name = errno.errorcode.get(number, str(number))
         return KernelError(f"cannot {what} map {self.info.name}: {name}", errno=number)
-
-    def _want(self, *, per_cpu: bool) -> None:
-        if self.per_cpu != per_cpu:
-            kind = "has a value for each CPU" if self.per_cpu else "has one value for all CPUs"
-            raise UsageError(f"map {self.info.name} {kind}")
-
-    def _check(self, what: str, data: bytes, size: int) -> None:
-        if len(data) != size:
-            raise UsageError(
-                f"map {self.info.name}: a {what} has {size} bytes, this one has {len(data)}"
-            )
 
 
 class ArrayMap(VmMap):

@@ -29,7 +29,7 @@ class OuterMap(VmMap):
     def put(self, key: bytes, one: VmMap) -> None:
         """Put a map there, in the place of another. Raises KernelError (EINVAL: it does not look
         as the maps in it are to; E2BIG: there is no place for it), UsageError."""
-        self._check("key", key, self.info.key_size)
+        self.info.check("key", key, self.info.key_size)
         like, has = self.template, one.info
         same = (like.type, like.key_size, like.value_size, like.flags) == (
             has.type,
