@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 ROUND = 200  # programs of one seed
-PACKETS = 1000  # at most, for one program, whose making costs as much as 400 packets
+PACKETS = 500  # at most, for one program, whose making costs as much as 200 packets
 SHRINKS_S = 30
 MAX_FAILURES = 5
 
