@@ -54,16 +54,22 @@ def choose(obj: Object, function: str | None, hook: str | None) -> list[tuple[Pr
             for program in obj.programs
             if program.name not in known and program.section != ".text"  # helpers of others
         }
+    sections = {program.name: program.section for program in obj.programs}
+    if function not in known and function in sections and sections[function] != ".text":
+        raise UsageError(
+            f"the object does not say for which hook '{function}' is",
+            hint=f"say --hook; its section is {sections[function]}",
+        )
     if function is not None and function not in known:
         raise UsageError(
             f"the object has no program '{function}'",
             hint=nearest(function, list(known)) or f"its programs: {', '.join(known) or 'none'}",
         )
     if not known:
-        sections = ", ".join(sorted({p.section for p in obj.programs})) or "none"
+        there = ", ".join(sorted(set(sections.values()))) or "none"
         raise ObjectError(
             "the object does not say for which hook its programs are",
             hint=f"say --hook; sections that do are {', '.join(HOOK_BY_SECTION)}, "
-            f"this object's are {sections}",
+            f"this object's are {there}",
         )
     return [known[function]] if function is not None else list(known.values())

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from nfc.vm.native import Bridge
 
 CPUS = 4
+MOST_OPTIMIZED = 4096  # instructions: a millisecond each at least, and more in longer programs
 WARM_UP = 48  # packets that are interpreted before a program is compiled
 DEFAULT_NOW = 1_750_000_000_000_000_000  # TAI, nanoseconds: some day in 2025
 
@@ -329,7 +330,9 @@ class Simulator:
         return runs > self.warm_up
 
     def compiled(self, program: str, *, optimized: bool = False) -> Jit:
-        """A program of the object as native code, made soon, or so that it runs fast."""
+        """A program of the object as native code, made soon, or so that it runs fast; a long one
+        is made soon in any case."""
+        optimized = optimized and len(self._image(program).code) <= MOST_OPTIMIZED
         found = self._compiled.get(program)
         if found is None or (optimized and not found.optimized):
             from nfc.vm.jit import Jit

@@ -101,7 +101,11 @@ def test_somebody_elses_object(nfc: Nfc, tmp_path: Path, theirs: Path) -> None:
     assert "53  1" in shown
     code, _, err = nfc("run", theirs, "--function", "careless", "--pcap", path)
     assert code == 2
-    assert "has no program 'careless'" in err
+    assert "does not say for which hook 'careless' is" in err
+    assert "say --hook; its section is anything" in err
+    code, _, err = nfc("run", theirs, "--function", "carless", "--pcap", path)
+    assert code == 2
+    assert "has no program 'carless'" in err
     code, _, err = nfc("run", theirs, "--hook", "out", "--pcap", path)
     assert code == 2
     assert "measure (in), careless (out)" in err

@@ -27,7 +27,7 @@ from nfc.packet.pcap import LINKTYPE_ETHERNET, LINKTYPE_RAW, records
 from nfc.vm import drive
 from nfc.vm.batch import REASONS, Batch
 from nfc.vm.fib import Fib
-from nfc.vm.simulator import Packet, Simulator
+from nfc.vm.simulator import MOST_OPTIMIZED, Packet, Simulator
 
 FUNCTIONS = {
     "tag": "", "nsh": "", "egress": "", "x": "", "t": "", "dt6": "", "end_dm": "delay",
@@ -267,3 +267,13 @@ def test_the_devices_that_a_program_sees(hook: str) -> None:
         said = one_by_one(one, packets)
         assert at_once(other, packets, 1000) == said
         assert [row[0] for row in said] == ["sent" if hook == "xmit" else "dropped"] * 2  # type: ignore[index]
+
+
+def test_a_long_program_is_not_optimized() -> None:
+    """LLVM's passes would take minutes for what others write: some 20,000 instructions."""
+    code = [I(0xB7, 0), *[I(0x07, 0, 0, 0, 1)] * MOST_OPTIMIZED, I(0xB7, 0, 0, 0, 2), I(0x95)]
+    obj = Object((Program("f", "lwt", encode(code)),), license="GPL")
+    simulator = Simulator(obj, "f", "in")
+    done = Batch(simulator).run(file([bytes(packet(ip(H1, SID)))]))
+    assert list(done.verdicts) == [drive.DROPPED]
+    assert not simulator.compiled("f", optimized=True).optimized
