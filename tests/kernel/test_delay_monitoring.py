@@ -34,6 +34,7 @@ DELAY = data_dir("stdlib") / "delay.nf"
 NFC = [sys.executable, "-m", "nfc"]
 SID, H2 = "fd00:b::d", "fd00:3::2"
 PORT = 4739
+SURE_S = 30  # for what is sure to come, however busy the machine is
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +87,9 @@ def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
 
 
 def ended(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> str:
-    """End it as systemd does; what it said on standard output. It must end well and at once."""
+    """End it as systemd does; what it said on standard output. It must end well."""
     process.send_signal(number)
-    out, err = process.communicate(timeout=5)
+    out, err = process.communicate(timeout=SURE_S)
     assert process.returncode == 0, err
     assert "Traceback" not in err
     return out
@@ -155,7 +156,7 @@ def test_another_program_takes_over(net: Chain, receiver: socket.socket, tmp_pat
     other = tmp_path / "other.nf"
     other.write_text(DELAY.read_text().replace("packet[256]", "packet[200]"))
     with service("delay", "report", "end_dm", "--netns", r2, until="reporting"):
-        receiver.settimeout(3)
+        receiver.settimeout(SURE_S)
         net.lab.burst("h1", H2, 9, count=1)
         receiver.recv(2000)
         deploy(Request(other, SID, "eth0", function="end_dm", netns=r2))
@@ -166,7 +167,7 @@ def test_another_program_takes_over(net: Chain, receiver: socket.socket, tmp_pat
 
 def test_sampling_changes_while_it_runs(net: Chain, receiver: socket.socket) -> None:
     names = {node: net.lab.name(node) for node in net.nodes}
-    receiver.settimeout(1)
+    receiver.settimeout(SURE_S)
     with service("delay", "report", "end_dm", "--netns", names["r2"], until="reporting"):
         set_params("mark_delay", names["r1"], {"one_in": "0"})
         net.lab.burst("h1", H2, 9, count=100)
@@ -183,7 +184,7 @@ def test_the_report_is_the_tlv_as_on_the_wire(net: Chain, receiver: socket.socke
     """What the far router does not change comes as it was sent, with what stood behind the 48
     bytes; a probe of another version gets 0x11, and its packet goes on all the same."""
     names = {node: net.lab.name(node) for node in net.nodes}
-    receiver.settimeout(2)
+    receiver.settimeout(SURE_S)
     uro = tlv(131, PORT.to_bytes(2, "big") + bytes.fromhex("fd000003000000000000000000000002"))
     inner = bytes(packet(ip("fd00:9::9", H2), udp(4000, 5000), b"user"))
     padding = bytes((128, 4, 1, 2, 3, 4))  # a TLV of RFC 6374 inside the DM TLV
@@ -210,7 +211,7 @@ def test_the_report_is_the_tlv_as_on_the_wire(net: Chain, receiver: socket.socke
         ):
             net.lab.send("r1", "eth1", probe)
             data = receiver.recv(2000)
-            arrived = [p for p in capture.packets(2, timeout=2) if p.endswith(b"user")]
+            arrived = [p for p in capture.packets(2, timeout=SURE_S) if p.endswith(b"user")]
         assert len(arrived) == 1
         report = Report.decode(data)
         assert str(report.source) == "fd00:1::77"
@@ -238,7 +239,7 @@ def test_reports_only_go_where_they_may(net: Chain, receiver: socket.socket) -> 
         with pytest.raises(TimeoutError):
             receiver.recv(2000)
         reporter.send_signal(signal.SIGTERM)
-        _, err = reporter.communicate(timeout=5)
+        _, err = reporter.communicate(timeout=SURE_S)
     assert err == "0 reports sent, 5 refused\n"
 
 
@@ -294,7 +295,7 @@ def test_metrics_over_http(net: Chain) -> None:
         time.sleep(1.0)
 
         def ask() -> str:
-            with urllib.request.urlopen(f"http://[{H2}]:9739/metrics", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://[{H2}]:9739/metrics", timeout=SURE_S) as answer:
                 return str(answer.read(1 << 20), "utf-8")
 
         text = net.lab.run("h2", ask)
@@ -431,7 +432,7 @@ def test_asking_until_stopped_bears_with_silence(
             assert manager.recv(1000).startswith(b"READY=1")
             time.sleep(0.5)
             process.send_signal(signal.SIGTERM)
-            _, err = process.communicate(timeout=5)
+            _, err = process.communicate(timeout=SURE_S)
     assert (process.returncode, f"no answer from {SID}" in err) == (0, True)
 
 
