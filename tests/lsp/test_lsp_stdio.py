@@ -183,7 +183,7 @@ def test_saving_asks_the_whole_compiler(editor: Editor) -> None:
         assert found is not None and isinstance(found.contents, lsp.MarkupContent)
         return found.contents.value
 
-    for _ in range(150):
+    for _ in range(1200):
         if "instructions at most" in shown("when sample"):
             break
         editor.run(asyncio.sleep(0.1))
