@@ -37,7 +37,11 @@ class Source:
 
     @classmethod
     def decode(cls, name: str, data: bytes) -> Source:
-        """The text of `data`. Raises NfcError when it is too large or not UTF-8."""
+        """The text of `data`. Raises NfcError when it is too large, not UTF-8, or an object."""
+        if data.startswith(b"\x7fELF"):
+            raise NfcError(
+                f"{name} is an object, not a source", hint="'nfc check' and 'nfc run' take objects"
+            )
         if len(data) > MAX_SOURCE_BYTES:
             raise NfcError(f"{name} is larger than {MAX_SOURCE_BYTES} bytes, which no program is")
         try:

@@ -194,6 +194,13 @@ def test_a_map_with_more_values_than_places(nfc: Nfc, tmp_path: Path) -> None:
     assert "map calls, value 2: there are 2 places" in err
 
 
+@pytest.mark.parametrize("command", ["explain", "test", "build", "fmt"])
+def test_an_object_where_a_source_is_wanted(nfc: Nfc, theirs: Path, command: str) -> None:
+    code, said, err = nfc(command, theirs)
+    assert code in (1, 2)
+    assert "theirs.o is an object, not a source" in said + err
+
+
 def test_a_fault(nfc: Nfc, tmp_path: Path, theirs: Path) -> None:
     path = write(tmp_path / "in.pcap", [sid(), packet(*INNER), sid()])
     given = ("run", theirs, "--function", "careless", "--hook", "out", "--pcap", path)
