@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from nfc.bpf.helpers import HELPERS
+from nfc.bpf.helper_names import helper_name
 from nfc.bpf.isa import LDX, ST, STX, decode
 from nfc.bpf.object import Program
 from nfc.explain.flow import Lines, after, order, parts
@@ -123,11 +123,7 @@ class _Graph:
         here = self.part[at]
         way = [*list(self._follow(here, self.up))[:0:-1], *self._follow(here, self.down)]
         slots = [s for part in way for s in sorted(self.members[part])]
-        calls = tuple(
-            HELPERS[i.imm].name if i.imm in HELPERS else f"helper {i.imm}"
-            for i in (self.code[s] for s in slots)
-            if i.calls_helper
-        )
+        calls = tuple(helper_name(i.imm) for i in (self.code[s] for s in slots) if i.calls_helper)
         loops = tuple(self._loop(p) for p in way if len(self.members[p]) > 1)
         return RuleCost(line, len(slots), loops, calls, max(map(self._depth, slots), default=0))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from nfc.bpf.helpers import HELPERS
+from nfc.bpf.helper_names import helper_name
 from nfc.bpf.prototypes import NUMBER, PROTOTYPES
 from nfc.errors import NfcError
 from nfc.observe.tables import Entries
@@ -239,14 +239,13 @@ def _calls(image: Image, steps: Sequence[Step]) -> tuple[Call, ...]:
         insn = image.code[step.slot] if step.slot < len(image.code) else None
         if insn is None or not insn.calls_helper:
             continue
-        helper = HELPERS.get(insn.imm)
         prototype = PROTOTYPES.get(insn.imm)
         answer: int | None = None
         if prototype is not None and prototype.result == NUMBER and following is not None:
             answer = following.registers[0]
             answer -= (1 << 64) if answer >> 63 else 0
         line = image.line(step.slot)
-        name = helper.name if helper else f"helper {insn.imm}"
+        name = helper_name(insn.imm)
         found.append(Call(name, line.line if line else 0, answer))
     return tuple(reversed(found))
 

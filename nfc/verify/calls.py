@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from nfc.bpf import prototypes as p
-from nfc.bpf.helpers import HELPERS
+from nfc.bpf.helper_names import helper_name
 from nfc.bpf.prototypes import HELPER_MAPS, MAP_HELPERS, PROTOTYPES, Prototype
 from nfc.verify import memory
 from nfc.verify.functions import CLEARED, LOOP, callback, require_nothing_reserved
@@ -52,8 +52,7 @@ def step_helper(m: Machine, i: Insn) -> int:
     """A helper is called."""
     number = i.imm
     prototype = PROTOTYPES.get(number)
-    known = HELPERS.get(number)
-    name = known.name if known else f"helper {number}"
+    name = helper_name(number)
     if prototype is None:
         raise Refused(f"{name}: the check does not follow this helper")
     if prototype.gpl and m.license not in _GPL:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from nfc.bpf.facts import HOOKS, ISA_SINCE, limits
+from nfc.bpf.helper_names import helper_name
 from nfc.bpf.helpers import HELPERS
 from nfc.bpf.isa import Instruction, decode
 from nfc.bpf.maptypes import MAP_TYPES, fault
@@ -49,7 +50,7 @@ def inspect(obj: Object, program: Program, hook: str, version: KernelVersion) ->
     total, most = len(program.code) // 8, limits(version).length
     if total > most:
         found.append(Violation(f"{total} instructions; kernel {version} takes {most}"))
-    names = tuple(HELPERS[n].name if n in HELPERS else f"helper {n}" for n in helpers)
+    names = tuple(map(helper_name, helpers))
     return Structure(program, total, names, tuple(found[:MAX_VIOLATIONS]))
 
 
@@ -92,7 +93,7 @@ def _helpers(
         helper = HELPERS.get(number)
         since = helper.since_at(hook) if helper else None
         if helper is None:
-            yield violation_at(program, slot, f"no hook of nfc may call helper {number}")
+            yield violation_at(program, slot, f"no hook of nfc may call {helper_name(number)}")
         elif since is None:
             allowed = ", ".join(helper.hooks)
             yield violation_at(

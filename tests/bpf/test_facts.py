@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kernel_says import load_program
 
 from nfc.bpf.facts import HOOK_BY_SECTION, HOOKS, helpers_at, limits
+from nfc.bpf.helper_names import helper_name
 from nfc.bpf.helpers import BY_NAME, HELPERS
 from nfc.bpf.isa import EXIT, Instruction, encode
 from nfc.bpf.maptypes import MAP_TYPES
@@ -117,13 +118,26 @@ REFUSALS = ("cannot use helper", "unknown func", "invalid func")
 NOW = KernelVersion.parse(os.uname().release)
 
 
-def allowed(hook: str, number: int) -> bool:
-    """Whether the kernel lets programs at `hook` call helper `number`; what it says of the
-    arguments does not matter."""
+def called(hook: str, number: int) -> str:
+    """What the kernel says of a program that calls helper `number`."""
     code = encode([Instruction(0x85, imm=number), Instruction(0xB7), Instruction(EXIT)])
     _, log = load_program(HOOKS[hook].program_type, code)
     assert f"#{number}" in log, log
+    return log
+
+
+def allowed(hook: str, number: int) -> bool:
+    """Whether the kernel lets programs at `hook` call a helper; what it says of the arguments does
+    not matter."""
+    log = called(hook, number)
     return not any(words in log for words in REFUSALS)
+
+
+@pytest.mark.kernel
+def test_the_kernel_has_these_names_for_helpers() -> None:
+    """Of all program types; a kernel before 6.2 lacks the last two."""
+    logs = {number: called("in", number) for number in range(1, 210)}
+    assert [n for n, log in logs.items() if f"{helper_name(n)}#{n}" not in log] == []
 
 
 @pytest.mark.kernel

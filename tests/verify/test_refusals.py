@@ -84,6 +84,9 @@ WRONG: dict[str, tuple[str, bytes, dict[int, MapDef], str]] = {
     "helper of another hook": (
         "in", mov(2, 0) + mov(3, 0) + call(75) + RETURN_0, {}, "not offered at in",
     ),
+    "helper of other programs": (
+        "in", mov(2, 0) + call(50) + RETURN_0, {}, "no hook of nfc may call bpf_skb_adjust_room",
+    ),
     "no such helper": ("in", call(9999) + RETURN_0, {}, "may call helper 9999"),
     "size unbounded": (
         "in",

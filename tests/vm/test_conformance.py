@@ -278,9 +278,7 @@ FAULTS = {
     "loops for too many instructions": [I(0x05, 0, 0, -1)],
     "calls go more than 8 deep": [I(0x85, 0, 1, 0, -1)],
     "jumps out of the program": [I(0x05, 0, 0, 1000)],
-    "calls helper bpf_skb_store_bytes, which the hook endpoint does not have": [
-        I(0x85, 0, 0, 0, 9)
-    ],
+    "calls bpf_skb_store_bytes, which the hook endpoint does not have": [I(0x85, 0, 0, 0, 9)],
     "calls bpf_get_current_task, which the simulator does not have": [I(0x85, 0, 0, 0, 35)],
 }
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from nfc.bpf.helper_names import helper_name
 from nfc.bpf.helpers import HELPERS
 from nfc.vm.helpers.failures import failed
 from nfc.vm.machine import MASK64, Machine
@@ -37,8 +38,8 @@ def call(machine: Machine, number: int, r1: int, r2: int, r3: int, r4: int, r5: 
         _TABLE.update(table())
     known = HELPERS.get(number)
     if known is None or machine.hook not in known.hooks:
-        name = known.name if known else f"number {number}"
-        raise FaultError(f"calls helper {name}, which the hook {machine.hook} does not have")
+        said = f"calls {helper_name(number)}, which the hook {machine.hook} does not have"
+        raise FaultError(said)
     if number in machine.failing:
         return failed(machine, number, machine.failing[number], (r1, r2, r3, r4, r5)) & MASK64
     code = _TABLE.get(number)
