@@ -17,8 +17,9 @@ from nfc.bond.config import MS, Config
 from nfc.bond.delayer import Delayer
 from nfc.bond.links import Link, Links
 from nfc.delay.query import Querier
+from nfc.deploy.select import find
 from nfc.deploy.settings import change
-from nfc.deploy.state import HERE, open_store
+from nfc.deploy.state import open_store
 from nfc.errors import KernelError, NfcError, UsageError
 from nfc.notify import ready
 from nfc.service import Reload
@@ -318,7 +319,7 @@ def enter(netns: str | None) -> None:
 def _set(config: Config, netns: str | None, weights: dict[str, int]) -> None:
     """Set params of the function, if they are not so already. Raises NfcError."""
     with open_store() as store:
-        record = store.read(netns or HERE, config.function)
+        record = find(store, config.function, None)  # we are in it
         if record is None:
             raise UsageError(
                 f"nothing called '{config.function}' is deployed"

@@ -19,14 +19,22 @@ def namespaces(context: click.Context, parameter: click.Parameter, begun: str) -
 
 def deployed(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
     """The deployed functions, in the namespace of --netns, whose names begin so."""
-    from nfc.deploy.state import HERE, Store, state_dir
+    from nfc.deploy.namespaces import HERE, split
+    from nfc.deploy.state import Store, state_dir
+    from nfc.kernel.netns import identity
 
-    wanted = context.params.get("netns") or HERE
-    return [
-        name
-        for netns, name in Store(state_dir()).names()
-        if netns == wanted and name.startswith(begun)
-    ]
+    netns = context.params.get("netns")
+    try:
+        inode = str(identity(netns).inode)
+    except NfcError:
+        return []
+    found = set()
+    for place, name in Store(state_dir()).names():
+        called, of = split(place)
+        here = of.partition("-")[0] == inode if of else called == (netns or HERE)
+        if here and name.startswith(begun):
+            found.add(name)
+    return sorted(found)
 
 
 def tables(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:

@@ -88,6 +88,7 @@ def _surely(clean: Callable[[], T]) -> T:
 def _measure(say: Say, source: Path, packets: int, rate: int) -> Measured:
     from nfc.deploy.deployments import Request, deploy, undeploy
     from nfc.deploy.places import events_map
+    from nfc.deploy.select import find
     from nfc.deploy.state import open_store
     from nfc.deploy.status import read_status
     from nfc.lab import chain
@@ -123,7 +124,7 @@ def _measure(say: Say, source: Path, packets: int, rate: int) -> Measured:
                     say(f"  {node}: {line}")
 
             with open_store(shared=True) as store:
-                record = store.read(names["router2"], "end_dm")
+                record = find(store, "end_dm", names["router2"])
             assert record is not None
             delays: list[int] = []
             wrong: list[NfcError] = []

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfc.bpf.version import KernelVersion
+from nfc.deploy import bpffs, namespaces
 from nfc.deploy import settings as params
 from nfc.deploy.places import PROGRAM, folder, generation, pin_names, remove_empty
 from nfc.deploy.recovery import (
@@ -30,11 +31,12 @@ from nfc.deploy.recovery import (
     recover,
     recover_all,
     remove_generation,
+    retire,
     routes_there,
     sweep,
 )
-from nfc.deploy.select import select_all, select_one
-from nfc.deploy.state import DEFAULT_METRIC, HERE, NAME, Record, Store, check_netns, open_store
+from nfc.deploy.select import find, place_for, select_all, select_one
+from nfc.deploy.state import DEFAULT_METRIC, NAME, Record, Store, check_netns, open_store
 from nfc.deploy.tables import shared
 from nfc.deploy.transaction import transaction
 from nfc.errors import KernelError, NfcError, PrivilegeError, UsageError
@@ -85,7 +87,7 @@ class Outcome:
             "name": self.record.name,
             "change": self.change,
             "generation": self.record.generation,
-            "netns": None if self.record.netns == HERE else self.record.netns,
+            "netns": self.record.place,
             "route": self.record.route,
             "notes": list(self.notes),
         }
@@ -93,7 +95,7 @@ class Outcome:
     def __str__(self) -> str:
         """What to tell the operator."""
         record = self.record
-        where = "" if record.netns == HERE else f" in {record.netns}"
+        where = "" if record.place is None else f" in {record.place}"
         what = {
             "deployed": f"{record.name} now runs on {record.route_text}{where}",
             "replaced": f"{record.name} on {record.route_text}{where} is replaced "
@@ -134,7 +136,7 @@ def deploy(request: Request) -> Outcome:
     _check_privileges()
     record = Record(
         name=name,
-        netns=request.netns or HERE,
+        netns="",  # known once others do not change it
         generation=_generation(data, manifest, route),
         source=os.path.abspath(request.file),
         route=route,
@@ -145,14 +147,19 @@ def deploy(request: Request) -> Outcome:
     )
     with open_store() as store:
         store.clean()
+        record = replace(record, netns=place_for(store, request.netns))
         recover(store, record.netns, name)
-        old = store.read(record.netns, name)
+        old = find(store, name, request.netns)
+        if old is not None and old.netns != record.netns:
+            recover(store, old.netns, name)  # a record of an earlier nfc
+            old = store.read(old.netns, name)
         record = _at_its_place(record, old)
         if old is not None and _same_program(old, record) and installed(old) == old.tag:
             return _already(store, old, request.settings, compilation.warnings)
         obj = read_object(data)
         notes = _checked(obj, manifest, request)
         record = _place(store, replace(record, forced=bool(notes)), old, obj, notes)
+        _forget_gone(store, record, notes)
     change = "replaced" if old is not None else "deployed"
     return Outcome(record, change, tuple(notes), compilation.warnings)
 
@@ -261,7 +268,7 @@ def _place(
     store: Store, record: Record, old: Record | None, obj: Object, notes: list[str]
 ) -> Record:
     """Steps 1 to 5 of the module's text."""
-    from nfc.kernel import pins, routes
+    from nfc.kernel import routes
     from nfc.kernel.encap import RouteProgram
     from nfc.kernel.loader import load
 
@@ -269,12 +276,14 @@ def _place(
     _refuse_other_programs(record, there)
     record = _with_kept_settings(record, old, notes)
     obj = _with_params(obj, record)
-    pins.ensure_mounted()
+    bpffs.ensure_mounted()
     record = replace(_unused(record), previous=_previous(record, old, there, notes))
+    if old is not None and old.netns != record.netns:
+        record = replace(record, replaces=old.netns)
     with (
-        _held(record, there) as held,  # first, so that it outlives what is undone
+        _held(old or record, there) as held,  # first, so that it outlives what is undone
         transaction() as on_failure,
-        shared(store, record, notes) as maps,
+        shared(store, record, old, notes) as maps,
         load(obj, record.manifest.function, hook=record.manifest.hook, reuse_maps=maps) as loaded,
     ):
         on_failure(lambda: store.remove(record.netns, record.name, next_=True))
@@ -292,8 +301,25 @@ def _place(
             dev=_device(record, there),
         )
         store.commit(record)
+    record = retire(store, record)
     sweep(record)
     return record
+
+
+def _forget_gone(store: Store, record: Record, notes: list[str]) -> None:
+    """Remove what is left of this function in namespaces that had the same name and are gone."""
+    called = namespaces.split(record.netns)[0]
+    for place, name in store.names():
+        same = (namespaces.split(place)[0], name) == (called, record.name)
+        if same and place != record.netns and namespaces.gone(place):
+            _forget(store, place, name)
+            notes.append("what an earlier namespace of that name had of it is removed")
+
+
+def _forget(store: Store, place: str, name: str) -> None:
+    shutil.rmtree(folder(place, name), ignore_errors=True)
+    remove_empty(place, name)
+    store.forget(place, name)
 
 
 def _refuse_other_programs(record: Record, there: tuple[Route, ...]) -> None:
@@ -446,6 +472,7 @@ def undeploy(names: list[str], netns: str | None, *, all_: bool = False) -> list
 def _undeploy(store: Store, record: Record) -> str:
     from nfc.kernel.route import Route
 
+    where = "" if record.place is None else f" in {record.place}"
     try:
         tag = installed(record)
         if tag == record.tag:
@@ -456,17 +483,8 @@ def _undeploy(store: Store, record: Record) -> str:
         else:
             after = "it was not on its route any more; the route is left as it is"
     except KernelError as error:
-        if _exists(record.netns):
+        if not namespaces.gone(record.netns):
             raise
         after = f"its namespace is gone ({error.message})"
-    shutil.rmtree(folder(record.netns, record.name), ignore_errors=True)
-    remove_empty(record.netns, record.name)
-    store.forget(record.netns, record.name)
-    where = "" if record.netns == HERE else f" in {record.netns}"
+    _forget(store, record.netns, record.name)
     return f"{record.name} off {record.route_text}{where}: {after}"
-
-
-def _exists(netns: str) -> bool:
-    from nfc.kernel.netns import names
-
-    return netns == HERE or netns in names()

@@ -7,25 +7,24 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nfc.deploy.state import HERE, Record
+from nfc.deploy.bpffs import root
+from nfc.deploy.state import Record, folder_of
 from nfc.errors import NfcError
 from nfc.manifest import EVENTS_MAP, PARAMS_SECTION, Table
 
 if TYPE_CHECKING:
     from nfc.kernel.maps import Map
 
-BPFFS = Path("/sys/fs/bpf")
 PROGRAM, STATS, EVENTS, PARAMS = "program", "stats", "events", "params"
 
 
 def folder(netns: str, name: str) -> Path:
     """Where all generations of a function are pinned."""
-    # bpffs takes no dots in names (bpf_lookup, kernel/bpf/inode.c).
-    place = "here" if netns == HERE else f"netns-{netns}"
-    return BPFFS / "nfc" / _plain(place) / _plain(name)
+    return root() / "nfc" / plain(folder_of(netns)) / plain(name)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """As a name in a BPF file system, which takes no dots (bpf_lookup, kernel/bpf/inode.c)."""
     return "".join(c if c.isalnum() or c in "_-" else f"%{ord(c):x}" for c in text)
 
 
@@ -39,12 +38,13 @@ def remove_orphans(prefix: str) -> None:
     labs leave whose process was killed."""
     from nfc.kernel import netns
 
-    there = set(netns.names())
-    for place in (BPFFS / "nfc").glob(f"netns-{_plain(prefix)}*"):
-        if place.name.removeprefix("netns-") not in {_plain(name) for name in there}:
+    there = {plain(name) for name in netns.names()}
+    pins = root() / "nfc"
+    for place in pins.glob(f"netns-{plain(prefix)}*"):
+        if place.name.removeprefix("netns-").rpartition(plain("@"))[0] not in there:
             shutil.rmtree(place, ignore_errors=True)
     with contextlib.suppress(OSError):
-        (BPFFS / "nfc").rmdir()
+        pins.rmdir()
 
 
 def remove_empty(netns: str, name: str) -> None:

@@ -22,11 +22,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nfc.deploy.namespaces import HERE, entered_by, shown, split
 from nfc.deploy.shapes import build
 from nfc.errors import NfcError, PrivilegeError, UsageError
 from nfc.manifest import Manifest
 
-HERE = "-"  # the folder of the namespace that commands run in when none is named
 MAX_RECORD_BYTES = 1 << 20
 DEFAULT_METRIC = 1024  # IP6_RT_PRIO_USER, net/ip6_fib.h: what the kernel takes when told nothing
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")  # of a deployed function
@@ -59,7 +59,7 @@ class Record:
     """
 
     name: str
-    netns: str  # HERE, or a name as in `ip netns`
+    netns: str  # the place, as nfc.deploy.namespaces has it
     generation: str
     source: str
     route: dict[str, Any]
@@ -68,6 +68,7 @@ class Record:
     manifest: Manifest
     since: str  # ISO 8601, UTC
     forced: bool = False
+    replaces: str = ""  # the place where an earlier nfc has a record of it that is to go
 
     @property
     def tag(self) -> str:
@@ -76,8 +77,14 @@ class Record:
 
     @property
     def namespace(self) -> str | None:
-        """The namespace as nfc.kernel takes it; None is the one that commands run in."""
-        return None if self.netns == HERE else self.netns
+        """The namespace as nfc.kernel takes it; None is our own. Raises KernelError (ENOENT) where
+        it is gone."""
+        return entered_by(self.netns)
+
+    @property
+    def place(self) -> str | None:
+        """What people call the namespace; None is our own."""
+        return shown(self.netns)
 
     @property
     def route_text(self) -> str:
@@ -125,7 +132,11 @@ def _check(record: Record) -> None:
     for name in (record.name, record.generation, manifest.function):
         if not NAME.fullmatch(name):
             raise ValueError(f"{name[:80]!r} is not a name")
-    check_netns(None if record.netns == HERE else record.netns)
+    for place in (record.netns, *((record.replaces,) if record.replaces else ())):
+        name, _ = split(place)
+        check_netns(None if name == HERE else name)
+    if record.replaces and (record.replaces == record.netns or split(record.replaces)[1]):
+        raise ValueError("replaces")
     if manifest.hook not in HOOKS:
         raise ValueError(f"{manifest.hook!r} is not a hook")
     route = record.route
@@ -170,6 +181,12 @@ def check_netns(netns: str | None) -> None:
         )
 
 
+def folder_of(netns: str) -> str:
+    """The name of a place's folder."""
+    name, of = split(netns)
+    return ("here" if name == HERE else f"netns-{name}") + (f"@{of}" if of else "")
+
+
 class Store:
     """The records on disk, locked against other commands for as long as it is open."""
 
@@ -178,11 +195,10 @@ class Store:
         self.root = root
 
     def _path(self, netns: str, name: str, *, next_: bool = False) -> Path:
-        folder = "here" if netns == HERE else f"netns-{netns}"
-        return self.root / folder / f"{name}{'.next' if next_ else ''}.json"
+        return self.root / folder_of(netns) / f"{name}{'.next' if next_ else ''}.json"
 
     def read(self, netns: str, name: str, *, next_: bool = False) -> Record | None:
-        """The record of that name, or None. Raises Damaged, NfcError."""
+        """The record of that name at that place, or None. Raises Damaged, NfcError."""
         path = self._path(netns, name, next_=next_)
         try:
             with path.open("rb") as file:
@@ -198,14 +214,24 @@ class Store:
             raise Damaged(f"{path} is the record of another function: {record.name}")
         return record
 
+    def stamp(self, netns: str, name: str) -> tuple[int, int, int] | None:
+        """Another for each record that stands there, one after the other; None: there is none."""
+        try:
+            found = self._path(netns, name).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_ctime_ns
+
     def names(self) -> list[tuple[str, str]]:
-        """(netns, name) of every record, pending ones included."""
+        """(place, name) of every record, pending ones included."""
         found = set()
         for path in self.root.glob("*/*.json"):
             folder = path.parent.name
-            netns = HERE if folder == "here" else folder.removeprefix("netns-")
+            netns = folder.removeprefix("netns-")
+            if folder == "here" or folder.startswith("here@"):
+                netns = HERE + folder.removeprefix("here")
             name = path.name.removesuffix(".json").removesuffix(".next")
-            if NAME.fullmatch(name) and (netns == HERE) == (folder == "here"):
+            if NAME.fullmatch(name) and folder_of(netns) == folder:
                 found.add((netns, name))
         return sorted(found)
 

@@ -9,7 +9,7 @@ from nfc.deploy import settings
 from nfc.deploy.places import params_map, stats_map
 from nfc.deploy.recovery import installed, recover_all
 from nfc.deploy.select import select, select_all
-from nfc.deploy.state import HERE, Damaged, Record, open_store
+from nfc.deploy.state import Damaged, Record, open_store
 from nfc.errors import KernelError
 from nfc.observe.counters import Counters, read_counters
 
@@ -36,7 +36,7 @@ class Status:
             "function": record.manifest.function,
             "hook": record.manifest.hook,
             "source": record.source,
-            "netns": None if record.netns == HERE else record.netns,
+            "netns": record.place,
             "route": record.route,
             "state": self.state,
             "since": record.since,
@@ -61,7 +61,7 @@ class Status:
     def __str__(self) -> str:
         """Several lines for a terminal."""
         record, counters = self.record, self.counters
-        where = "" if record.netns == HERE else f" in {record.netns}"
+        where = "" if record.place is None else f" in {record.place}"
         forced = ", forced past the check" if record.forced else ""
         lines = [
             f"{record.name} ({record.manifest.hook}): {self.state}{forced}",

@@ -31,17 +31,20 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def shared(store: Store, record: Record, notes: list[str]) -> Iterator[dict[str, Map]]:
+def shared(
+    store: Store, record: Record, old: Record | None, notes: list[str]
+) -> Iterator[dict[str, Map]]:
     """The maps, by name in the object, that a deployment takes over, open for the block.
 
-    They are those of the same function before, or of other functions of the same file in the
-    namespace, where they are declared in the same way; `notes` says which start empty.
+    They are those of the same function before (`old`), or of other functions of the same file in
+    the namespace, where they are declared in the same way; `notes` says which start empty.
     """
     from nfc.kernel.maps import Map
     from nfc.kernel.pins import open_pinned
 
     records, _ = select_all(store, None)  # this namespace has no name to select by
-    family = [r for r in records if r.source == record.source and r.netns == record.netns]
+    places = {record.netns, *(() if old is None else (old.netns,))}
+    family = [r for r in records if r.source == record.source and r.netns in places]
     family.sort(key=lambda r: r.name != record.name)
     found: dict[str, Map] = {}
     with contextlib.ExitStack() as opened:
@@ -67,7 +70,7 @@ class Listed:
 
     table: Table
     functions: tuple[str, ...]
-    netns: str
+    netns: str | None
     used: int
 
     def to_json(self) -> dict[str, Any]:
@@ -97,7 +100,7 @@ def listed(netns: str | None) -> list[Listed]:
                     old = found.get(key)
                     functions = (*(old.functions if old else ()), record.name)
                     used = old.used if old else sum(1 for _ in opened.keys())  # noqa: SIM118
-                    found[key] = Listed(table, functions, record.netns, used)
+                    found[key] = Listed(table, functions, record.place, used)
         return list(found.values())
 
 

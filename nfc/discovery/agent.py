@@ -224,7 +224,7 @@ def _serve(
     so (its record)."""
     poll = select.poll()
     poll.register(bell, select.POLLIN)
-    store, record = Store(state_dir()), mirror.record
+    store, record, stamp = Store(state_dir()), mirror.record, None
     looked = checked = time.monotonic()
     while not stop():
         due = looked + mirror.look_again
@@ -232,13 +232,15 @@ def _serve(
         rang = bool(poll.poll(wait * 1000))
         if time.monotonic() >= checked + _CHECK_S:
             checked = time.monotonic()
-            current = store.read(record.netns, record.name)
-            if current is None:
-                raise NfcError(f"{record.name} is not deployed any more")
-            if current.generation != record.generation:
-                return current
-            if again():
-                return current
+            now = store.stamp(record.netns, record.name)
+            anew = again()
+            if now != stamp or anew:
+                stamp = now
+                current = store.read(record.netns, record.name)
+                if current is None:
+                    raise NfcError(f"{record.name} is not deployed any more")
+                if current.generation != record.generation or anew:
+                    return current
         if time.monotonic() < due:
             if not rang:
                 continue

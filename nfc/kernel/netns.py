@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from nfc.kernel import syscall
 from nfc.kernel.syscall import Fd
 
 NETNS_DIR = Path("/run/netns")
+_SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h, from Linux 5.14
 
 T = TypeVar("T")
 
@@ -79,6 +82,41 @@ def identity(netns: str | None = None) -> NetnsId:
     with open_netns(netns) as fd:
         status = os.fstat(fd.fileno())
         return NetnsId(status.st_dev, status.st_ino)
+
+
+def cookie(netns: str | None = None) -> int:
+    """A number that this namespace has and none that comes after it; 0 where the kernel has none
+    (before Linux 5.14). An inode, unlike it, is given anew. Raises as `run_in` does."""
+
+    def read() -> int:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            try:
+                value = sock.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+            except OSError:
+                return 0
+        return int(struct.unpack("=Q", value)[0])
+
+    return read() if netns is None else run_in(netns, read)
+
+
+def called(inode: int) -> tuple[str, ...]:
+    """By what a namespace can be entered: the names that `ip netns` has for it, sorted; else the
+    path of one of the processes in it; nothing where none is seen."""
+    found = [name for name in names() if _inode(NETNS_DIR / name) == inode]
+    if found:
+        return tuple(found)
+    for number in os.listdir("/proc"):
+        path = Path("/proc", number, "ns", "net")
+        if number.isdecimal() and _inode(path) == inode:
+            return (str(path),)
+    return ()
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def run_in(netns: str | None, function: Callable[[], T]) -> T:

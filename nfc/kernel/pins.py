@@ -32,10 +32,11 @@ class Pin:
     name: str
 
 
-def mounted(root: Path = BPFFS) -> bool:
-    """Whether a BPF file system is mounted exactly at `root`. Raises KernelError."""
+def mounted(root: Path = BPFFS, *, of: int | None = None) -> bool:
+    """Whether a BPF file system is mounted exactly at `root`, for us or for the process `of`.
+    Raises KernelError."""
     try:
-        text = Path("/proc/thread-self/mountinfo").read_text()
+        text = Path(f"/proc/{of or 'thread-self'}/mountinfo").read_text()
     except OSError as error:
         raise syscall.refused("read the mounts", error.errno or 0, ()) from None
     last = ""

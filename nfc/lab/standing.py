@@ -321,8 +321,9 @@ def down(name: str) -> list[str]:
 
 def remove(name: str) -> list[str]:
     """Remove all of a lab, its lock held; may be called again after it was interrupted."""
+    from nfc.deploy.bpffs import root
     from nfc.deploy.deployments import undeploy
-    from nfc.deploy.places import BPFFS, _plain
+    from nfc.deploy.places import plain
     from nfc.deploy.state import Store, open_store, state_dir
 
     record = _readable(name)
@@ -343,7 +344,7 @@ def remove(name: str) -> list[str]:
                     store.remove(ns, function, next_=True)
                     store.remove(ns, function)
     for place in (
-        *(BPFFS / "nfc").glob(f"netns-{_plain(mine)}*"),
+        *(root() / "nfc").glob(f"netns-{plain(mine)}*"),
         *state_dir().glob(f"netns-{mine}*"),
     ):
         shutil.rmtree(place, ignore_errors=True)

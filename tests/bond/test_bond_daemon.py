@@ -83,7 +83,7 @@ def daemon(lab: str, folder: Path, *before: str, more: str = "") -> Iterator[Run
     state = f'state = "{folder / "state.json"}"\n'
     config.write_text(state + more + (BOND / "cpe.toml").read_text())
     command = [sys.executable, "-m", "nfc", "bond", "run", str(config), "--json"]
-    command += ["--netns", standing.namespace(lab, "cpe"), "--every", "0.1"]
+    command += ["--every", "0.1"]  # in the namespace already, as a service is
     process = standing.inside(
         lab, "cpe", subprocess.Popen, [*before, *command], stdout=subprocess.PIPE,
         text=True, bufsize=1,

@@ -7,7 +7,7 @@ import struct
 from ipaddress import IPv6Address, IPv6Network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nfc.discovery.bell import Host
@@ -142,6 +142,7 @@ hosts = st.tuples(
 macs = st.sampled_from([bytes([n] * 6) for n in range(3)])
 
 
+@settings(max_examples=50)
 @given(
     st.dictionaries(hosts, macs),
     st.dictionaries(hosts, st.none() | macs),

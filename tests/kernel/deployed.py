@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from kernel.conftest import sh
+from nfc.deploy import namespaces, places
 from nfc.deploy.deployments import Outcome, Request, deploy
-from nfc.deploy.state import Record, open_store, state_dir
+from nfc.deploy.state import Record, folder_of, open_store, state_dir
 from nfc.deploy.status import Status, read_status
 from nfc.kernel import pins, routes
 from nfc.lab import Capture, Chain, chain
@@ -75,6 +76,21 @@ class Router:
     def netns(self) -> str:
         return self.net.lab.name("r1")
 
+    @property
+    def place(self) -> str:
+        """Of its records."""
+        return namespaces.place(self.netns)
+
+    @property
+    def pinned(self) -> Path:
+        """The folder of its pins."""
+        return places.folder(self.place, "f").parent
+
+    @property
+    def kept(self) -> Path:
+        """The folder of its records."""
+        return state_dir() / folder_of(self.place)
+
     def ip(self, arguments: str) -> str:
         return sh(f"ip -n {self.netns} -6 {arguments}")
 
@@ -96,7 +112,7 @@ class Router:
 
     def record(self, name: str = "f") -> Record:
         with open_store() as store:
-            record = store.read(self.netns, name)
+            record = store.read(self.place, name)
         assert record is not None
         return record
 
@@ -108,7 +124,7 @@ class Router:
         return program.prog_id
 
     def pins(self) -> tuple[tuple[str, int], ...]:
-        place = pins.BPFFS / "nfc" / f"netns-{self.netns}"
+        place = self.pinned
         return tuple((str(p.path.relative_to(place)), p.id) for p in pins.list_pins(place))
 
     def snapshot(self) -> Snapshot:
@@ -210,9 +226,9 @@ def fresh(place: Router) -> None:
             with contextlib.suppress(AssertionError):
                 place.ip(f"route del {IPv6Address(SID)}")
         with open_store() as store:
-            store.remove(place.netns, name)
-            store.remove(place.netns, name, next_=True)
-    folder = pins.BPFFS / "nfc" / f"netns-{place.netns}"
+            store.remove(place.place, name)
+            store.remove(place.place, name, next_=True)
+    folder = place.pinned
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
         folder.parent.rmdir()

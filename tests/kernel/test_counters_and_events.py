@@ -18,7 +18,6 @@ import pytest
 from kernel.deployed import H1, H2, PAYLOAD, SID, Router, fresh, query, router
 from nfc.deploy.deployments import undeploy
 from nfc.deploy.settings import set_params
-from nfc.deploy.state import state_dir
 from nfc.deploy.status import Status, read_status
 from nfc.observe.counters import Counters
 from nfc.packet import Packet, ip, packet, srh, tlv, udp
@@ -245,7 +244,7 @@ def test_text_json_count_and_timeout(place: Router) -> None:
 def test_nothing_is_left_of_a_function_whose_events_were_read(place: Router) -> None:
     place.deploy(TWO_RULES)
     assert run_events(place, "--timeout", "0") == ""
-    folder = state_dir() / f"netns-{place.netns}"
+    folder = place.kept
     assert sorted(path.name for path in folder.iterdir()) == ["f.events.lock", "f.json"]
     undeploy(["f"], place.netns)
     assert not folder.exists()

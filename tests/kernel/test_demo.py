@@ -141,6 +141,8 @@ def test_two_signals_leave_nothing(tmp_path: Path) -> None:
 
 _WITHOUT_BPFFS = """
 mount --make-rprivate / && while umount {bpffs} 2>/dev/null; do :; done
+mount -t tmpfs tmpfs /mnt || exit # else its records are those of others, and so are their pins
+export TMPDIR=/mnt
 "$@" || exit
 if grep -q ' {bpffs} bpf ' /proc/mounts; then echo STILL MOUNTED; fi
 """

@@ -276,7 +276,7 @@ def test_undeploy_leaves_nothing(place: Router) -> None:
     place.deploy(tagging(1))
     undeploy(["f"], None)
     assert place.snapshot() == before
-    assert not Path(f"/sys/fs/bpf/nfc/netns-{place.netns}").exists()
+    assert not place.pinned.exists()
     with pytest.raises(UsageError, match="nothing called 'f'"):
         undeploy(["f"], None)
 
@@ -380,10 +380,10 @@ def test_same_name_in_two_namespaces(place: Router) -> None:
         with pytest.raises(UsageError, match="several namespaces"):
             undeploy(["f"], None)
         set_params("f", other, {"unwanted": "3"})
-        found = {s.record.netns: s.params for s in read_status(["f"], None)}
+        found = {s.record.place: s.params for s in read_status(["f"], None)}
         assert found == {place.netns: {"unwanted": "0"}, other: {"unwanted": "3"}}
         undeploy(["f"], other)
-        assert [s.record.netns for s in read_status([], None)] == [place.netns]
+        assert [s.record.place for s in read_status([], None)] == [place.netns]
     finally:
         undeploy([], None, all_=True)
 
@@ -395,7 +395,7 @@ def test_the_namespace_is_deleted_under_us(place: Router) -> None:
     place.deploy(tagging(1), netns=name, dev="lo")
     place.deploy(tagging(1))
     sh(f"ip netns del {name}")
-    states = {s.record.netns: s for s in read_status([], None)}
+    states = {s.record.place: s for s in read_status([], None)}
     assert states[place.netns].running
     assert "no network namespace" in states[name].state
     with pytest.raises(NfcError, match="no network namespace"):
@@ -403,7 +403,7 @@ def test_the_namespace_is_deleted_under_us(place: Router) -> None:
     lines = undeploy([], None, all_=True)
     assert len(lines) == 2
     assert any("namespace is gone" in line for line in lines)
-    assert not Path(f"/sys/fs/bpf/nfc/netns-{name}").exists()
+    assert not list(Path("/sys/fs/bpf/nfc").glob(f"netns-{name}*"))
 
 
 @pytest.mark.parametrize("netns", ["", "-", ".", "..", "/proc/1/ns/net", "a/b", "a\0b", "a\n"])

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -96,7 +97,7 @@ def refused_by_the_check(place: Router, patch: pytest.MonkeyPatch) -> dict[str, 
 
 def pins_have_no_room(place: Router, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The pins' folder is a pin itself: mkdir says ENOTDIR, as bpffs would."""
-    folder = pins.BPFFS / "nfc" / f"netns-{place.netns}" / "f"
+    folder = place.pinned / "f"
     if folder.exists():
         patch.setattr(Path, "mkdir", _refuse(Path.mkdir, lambda p: str(folder) in str(p)))
     else:
@@ -132,7 +133,7 @@ def second_pin_fails(place: Router, patch: pytest.MonkeyPatch) -> dict[str, Any]
 
 def no_pending_record(place: Router, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A folder stands where the pending record's beginnings go."""
-    path = place.folder / "state" / f"netns-{place.netns}" / "f.next.json.new"
+    path = place.kept / "f.next.json.new"
     path.mkdir(parents=True)
     return {}
 
@@ -187,9 +188,9 @@ def test_a_failure_leaves_what_was_there(
     if fail is dev_is_down:
         place.ip("link del down0")
     if fail is pins_have_no_room and prepare in (nothing, plain_route):
-        (pins.BPFFS / "nfc" / f"netns-{place.netns}" / "f").unlink()
+        (place.pinned / "f").unlink()
     if fail is no_pending_record:
-        shutil.rmtree(place.folder / "state" / f"netns-{place.netns}" / "f.next.json.new")
+        shutil.rmtree(place.kept / "f.next.json.new")
     # Nothing that is left stands in the way.
     place.deploy(tagging(NEW))
     assert place.tag() == NEW
@@ -215,7 +216,7 @@ def test_read_only_file_systems(
 ) -> None:
     pins.ensure_mounted()
     prepare(place)
-    set_up = place.folder / "state" / f"netns-{place.netns}"
+    set_up = place.kept
     set_up.mkdir(parents=True, exist_ok=True)
     found = place.snapshot()
     folder = pins.BPFFS if what == "bpffs" else set_up
@@ -233,7 +234,7 @@ def test_set_changes_the_kernel_and_the_record_or_neither(
 ) -> None:
     place.deploy(PARAM)
     found = place.snapshot()
-    path = place.folder / "state" / f"netns-{place.netns}" / "f.json.new"
+    path = place.kept / "f.json.new"
     path.mkdir()
     with pytest.raises(NfcError, match=r"f\.json"):
         set_params("f", None, {"limit": "6"})
@@ -287,6 +288,8 @@ def in_child(work: Callable[[], object], kill_after: float | None = None) -> boo
         try:
             work()
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     if kill_after is not None:
@@ -402,7 +405,7 @@ def test_a_damaged_record_does_not_block_others(
     place: Router, content: bytes, pending: bool, nfc: Callable[..., tuple[int, str, str]]
 ) -> None:
     place.deploy(tagging(1))
-    path = place.folder / "state" / f"netns-{place.netns}" / f"g{'.next' if pending else ''}.json"
+    path = place.kept / f"g{'.next' if pending else ''}.json"
     path.write_bytes(content)
     elsewhere = "fd00:a::e"
     with pytest.raises(NfcError, match=str(path)) as error:

@@ -474,16 +474,16 @@ def test_an_agent_that_begins_while_routes_change_removes_none_that_stays(
 def test_the_agent_needs_no_capability(
     net: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a service has it: in its own namespace, as root, whose the pins are (Linux 6.5)."""
+    """As a service has it: in its own namespace, as root, whose the pins are (Linux 6.5). The
+    function was deployed from outside."""
     if shutil.which("setpriv") is None or shutil.which("nsenter") is None:
         pytest.skip("no setpriv or nsenter here")
     monkeypatch.setenv("NFC_STATE_DIR", str(tmp_path / "state"))
     enter = ["nsenter", f"--net={net.lab.path('r1')}"]
     bare = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
     nfc = [sys.executable, "-m", "nfc"]
-    program = str(data_dir("stdlib") / "oamp.nf")
-    deployed = [*nfc, "deploy", program, "--route", str(SID), "--dev", "eth0"]
-    subprocess.run([*enter, *deployed], check=True, capture_output=True)
+    program = data_dir("stdlib") / "oamp.nf"
+    deploy(Request(program, str(SID), "eth0", netns=net.lab.name("r1")))
     agent = subprocess.Popen(
         [*enter, *bare, *nfc, "discovery", "agent", "end_oamp"],
         stderr=subprocess.PIPE,
@@ -498,4 +498,4 @@ def test_the_agent_needs_no_capability(
     finally:
         agent.kill()
         agent.communicate()
-        subprocess.run([*enter, *nfc, "undeploy", "--all"], check=True, capture_output=True)
+        undeploy([], None, all_=True)

@@ -15,6 +15,7 @@ import pytest
 
 from nfc.deploy.deployments import Request, deploy
 from nfc.deploy.places import events_map
+from nfc.deploy.select import find
 from nfc.deploy.state import open_store
 from nfc.deploy.status import Status, read_status
 from nfc.lab import Chain, chain
@@ -86,7 +87,7 @@ def status() -> Status:
 
 def events(net: Chain, count: int) -> list[dict[str, object]]:
     with open_store(shared=True) as store:
-        record = store.read(net.lab.name("r1"), "f")
+        record = find(store, "f", net.lab.name("r1"))
     assert record is not None
     with events_map(record) as ring:
         return [dict(e.fields) for e in read_events(ring, record.manifest, count=count, timeout=1)]

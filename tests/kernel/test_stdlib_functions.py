@@ -17,6 +17,7 @@ import pytest
 
 from nfc.deploy.deployments import Request, deploy
 from nfc.deploy.places import events_map
+from nfc.deploy.select import find
 from nfc.deploy.state import open_store
 from nfc.deploy.tables import entries
 from nfc.lab import Chain, chain
@@ -236,7 +237,7 @@ def from_ptp(data: bytes) -> int:
 
 def events(net: Chain, name: str, count: int) -> list[dict[str, object]]:
     with open_store(shared=True) as store:
-        record = store.read(net.lab.name("r1"), name)
+        record = find(store, name, net.lab.name("r1"))
     assert record is not None
     with events_map(record) as ring:
         return [dict(e.fields) for e in read_events(ring, record.manifest, count=count, timeout=1)]
@@ -441,7 +442,7 @@ def test_path_sink(net: Chain) -> None:
     sent = query([probe])
     assert through(net, sent) is None
     with open_store(shared=True) as store:
-        record = store.read(net.lab.name("r1"), "path_sink")
+        record = find(store, "path_sink", net.lab.name("r1"))
     assert record is not None
     with events_map(record) as ring:
         (event,) = read_events(ring, record.manifest, count=1, timeout=1)

@@ -137,7 +137,8 @@ class Site:
 
     def weights(self) -> tuple[str, str]:
         """As the record has them; that changes with the function's params."""
-        found = json.loads(self.machine.read("/run/nfc/here/bond.json"))["settings"]
+        record = self.machine.run("sh", "-c", "cat /run/nfc/here@*/bond.json")
+        found = json.loads(record)["settings"]
         return found["weight_a"], found["weight_b"]
 
     def held_route(self) -> str:
@@ -352,8 +353,9 @@ def test_it_has_what_the_page_says(site: Site, unit: str) -> None:
 
 # What a program in a unit's place finds, as JSON: what it can do, by name.
 PROBE: Final = """
-import ctypes, json, mmap, os, socket
+import ctypes, glob, json, mmap, os, socket
 
+RECORDS = (glob.glob("/run/nfc/here@*") or ["/run/nfc"])[0]
 libc = ctypes.CDLL(None, use_errno=True)
 
 def works(action):
@@ -366,7 +368,7 @@ print(json.dumps({name: works(action) for name, action in {
     "write /etc": lambda: open("/etc/new", "w"),
     "write /usr": lambda: open("/usr/local/sbin/new", "w"),
     "write /run": lambda: open("/run/new", "w"),
-    "write records": lambda: open("/run/nfc/here/new.lock", "w"),
+    "write records": lambda: open(f"{RECORDS}/new.lock", "w"),
     "write a setting": lambda: open("/proc/sys/net/ipv6/conf/all/forwarding", "w"),
     "see /root": lambda: os.listdir("/root"),
     "see /tmp of others": lambda: os.path.exists("/tmp/of-others"),
@@ -418,6 +420,26 @@ def test_a_wrong_configuration_is_named(site: Site) -> None:
     assert "/etc/nfc/bond-wrong.toml: link[1].probe must be an IPv6 address" in log
 
 
+def test_a_service_in_a_namespace_of_its_own(site: Site) -> None:
+    """By NetworkNamespacePath=, and with no capability: it was deployed from outside."""
+    unit = "nfc-discovery-agent@inner.service"
+    site.machine.run("sh", "-c", "ip netns add inner && ip -n inner link set lo up")
+    more = "--name inner --route fd00:a::f --dev lo --netns inner"
+    site.machine.nfc(f"deploy {SOURCE}/stdlib/oamp.nf {more}")
+    folder = f"/run/systemd/system/{unit}.d"
+    site.machine.run("mkdir", "-p", folder)
+    site.machine.write(f"{folder}/own.conf", "[Service]\nNetworkNamespacePath=/run/netns/inner\n")
+    site.machine.run("systemctl", "daemon-reload")
+    site.machine.run("systemctl", "start", unit)
+    (main,) = site.mains(unit)
+    network = site.machine.run("readlink", f"/proc/{main}/ns/net")
+    assert network != site.machine.run("readlink", "/proc/self/ns/net")
+    site.machine.run("ip", "netns", "exec", "inner", "nfc", "table", "show", "inner", "routes")
+    site.machine.run("systemctl", "stop", unit)
+    site.machine.run("ip", "netns", "exec", "inner", "nfc", "undeploy", "inner")
+    site.machine.run("ip", "netns", "del", "inner")
+
+
 def test_each_stops_well_and_leaves_nothing(site: Site) -> None:
     """Exit status 0, no device, no route, no process; what is deployed, and what it promised to
     keep, stays."""
@@ -434,7 +456,7 @@ def test_each_stops_well_and_leaves_nothing(site: Site) -> None:
     assert "bond-" not in links
     assert site.machine.path(CLOCK) is None
     for name in DEPLOYED:
-        assert site.machine.path(f"/run/nfc/here/{name}.json")
+        site.machine.run("sh", "-c", f"cat /run/nfc/here@*/{name}.json")
     assert json.loads(site.machine.read("/var/lib/nfc-bond/cpe.json"))["links"]
     assert json.loads(site.machine.read("/var/lib/nfc-delay/delay.json"))["paths"]
     site.machine.nfc("undeploy --all")
