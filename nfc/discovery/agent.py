@@ -124,7 +124,7 @@ class Mirror:
                 f"room for {room}",
                 hint="give 'routes' more entries in a copy of stdlib/oamp.nf, and deploy that",
             )
-        rows = {prefix: _row(hops) for prefix, hops in found.items()}
+        rows = _rows(found)
         order = list(changes(self._has, rows))
         if len(rows.keys() | self._has.keys()) > room:
             order.sort(key=lambda prefix: prefix in rows)
@@ -139,6 +139,10 @@ class Mirror:
                 del self._has[prefix]
                 self.counts.removed += 1
         self.counts.entries = len(self._has)
+
+    def differs(self, found: Mapping[Prefix, Hops]) -> bool:
+        """Whether the table is another than that."""
+        return self._has != _rows(found)
 
     def __enter__(self) -> Mirror:
         """Itself."""
@@ -265,6 +269,10 @@ def _table(record: Record) -> Table:
         f"{FIELDS[-1]}",
         hint="end_oamp of stdlib/oamp.nf has one",
     )
+
+
+def _rows(found: Mapping[Prefix, Hops]) -> dict[Prefix, tuple[int, ...]]:
+    return {prefix: _row(hops) for prefix, hops in found.items()}
 
 
 def _row(hops: Hops) -> tuple[int, ...]:
