@@ -275,7 +275,7 @@ def test_signals_end_it_cleanly(place: Router, number: signal.Signals) -> None:
     process = reader(place, "--json")
     assert json.loads(a_line(process.stdout))["tag"] == 2
     process.send_signal(number)
-    out, err = process.communicate(timeout=5)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "", "")
 
 
@@ -287,7 +287,7 @@ def test_a_reader_of_the_output_that_leaves(place: Router) -> None:
     assert a_line(process.stdout).startswith("seen ")
     assert process.stdout is not None
     process.stdout.close()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         send(place, query(tag=2))
     assert process.stderr is not None
@@ -307,7 +307,7 @@ def test_events_go_on_when_the_function_is_replaced(place: Router) -> None:
     send(place, query(tag=2))
     assert [json.loads(a_line(process.stdout))["tag"] for _ in range(2)] == [2, 77]
     undeploy(["f"], None)
-    out, err = process.communicate(timeout=5)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, "")
     assert "f is not deployed any more" in err
 

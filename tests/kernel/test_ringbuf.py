@@ -193,12 +193,12 @@ class TestRunning:
         with loaded_ring() as loaded, RingBuffer(loaded.maps["ring"]) as ring:
             start = time.monotonic()
             assert list(ring.records(0.2)) == []
-            assert 0.15 < time.monotonic() - start < 2
+            assert 0.15 < time.monotonic() - start < 60
             later = threading.Timer(0.2, lambda: programs.test_run(loaded.fd, FRAME))
             later.start()
             start = time.monotonic()
-            assert numbers([next(ring.records(30))]) == [0]
-            assert time.monotonic() - start < 5
+            assert numbers([next(ring.records(300))]) == [0]
+            assert time.monotonic() - start < 60
             later.join()
 
     def test_nothing_is_lost_or_twice_while_a_program_writes(self) -> None:

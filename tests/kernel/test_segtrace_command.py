@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -68,8 +70,18 @@ def test_who_is_asked_does_not_answer(net: Chain, tmp_path: object) -> None:
     assert done.stdout.splitlines()[1] == "└─ r1  (probed; does not answer)"
 
 
+def errors(net: Chain) -> int:
+    """How often r1 has said that a hop limit was exceeded."""
+
+    def read() -> str:
+        return Path("/proc/thread-self/net/snmp6").read_text()
+
+    return int(re.findall(r"Icmp6OutTimeExcds\s+(\d+)", net.lab.run("r1", read))[0])
+
+
 def test_an_interrupted_one_shows_what_it_has(net: Chain) -> None:
     net.lab.sysctl("r1", "net.ipv6.icmp.ratelimit", 1000)
+    before = errors(net)
     process = subprocess.Popen(
         command(net, H2, "--confidence", "99.99999"),
         stdout=subprocess.PIPE,
@@ -77,9 +89,12 @@ def test_an_interrupted_one_shows_what_it_has(net: Chain) -> None:
         text=True,
     )
     try:
-        time.sleep(3)
+        deadline = time.monotonic() + 60  # six errors at once, and then one a second
+        while errors(net) < before + 8:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=60)
     finally:
         process.kill()
         net.lab.sysctl("r1", "net.ipv6.icmp.ratelimit", 0)

@@ -103,7 +103,7 @@ class Machine:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
 
-    def wait(self, what: str, true: Callable[[], object], seconds: float = 15.0) -> None:
+    def wait(self, what: str, true: Callable[[], object], seconds: float = 60.0) -> None:
         """Until that is so."""
         deadline = time.monotonic() + seconds
         while not true():

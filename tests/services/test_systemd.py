@@ -91,7 +91,7 @@ class Site:
     def until_said(self, unit: str, words: str, after: int) -> None:
         """Wait until its log has the words, after that many characters."""
         log = self.machine.log
-        self.machine.wait(f"'{words}'", lambda: words in log(unit)[after:], seconds=30)
+        self.machine.wait(f"'{words}'", lambda: words in log(unit)[after:])
 
     def mains(self, *units: str) -> list[int]:
         """The process of each; 0: none."""
