@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from nfc.errors import NfcError
@@ -24,14 +26,14 @@ def deployed(context: click.Context, parameter: click.Parameter, begun: str) -> 
     from nfc.kernel.netns import identity
 
     netns = context.params.get("netns")
-    try:
+    inode = None
+    with contextlib.suppress(NfcError):  # it is gone, but not what is kept of it
         inode = str(identity(netns).inode)
-    except NfcError:
-        return []
     found = set()
     for place, name in Store(state_dir()).names():
         called, of = split(place)
-        here = of.partition("-")[0] == inode if of else called == (netns or HERE)
+        old = not of or inode is None
+        here = called == (netns or HERE) if old else of.partition("-")[0] == inode
         if here and name.startswith(begun):
             found.add(name)
     return sorted(found)

@@ -59,7 +59,9 @@ def test_files() -> None:
 
 
 def test_deployed_functions_by_namespace(tmp_path: Path) -> None:
-    for place in ("here/tag.json", "here/end.json", "netns-r1/tap.json"):
+    inode = os.stat("/proc/self/ns/net").st_ino
+    places = ("here/tag.json", f"here@{inode}-1/end.json", "here@1-1/not.json")
+    for place in (*places, "netns-r1/tap.json"):
         (tmp_path / place).parent.mkdir(exist_ok=True)
         (tmp_path / place).write_text("{}")
     state = {"NFC_STATE_DIR": str(tmp_path)}
