@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -179,6 +180,17 @@ def test_a_namespace_without_a_name(place: Router) -> None:
     assert "in net:[" in line
     assert "its namespace is gone" in line
     assert not (state_dir() / folder_of(status.record.netns)).exists()
+
+
+def test_a_kernel_without_cookies(place: Router, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Linux 5.14: it answers as this one does to an option that it does not know."""
+    monkeypatch.setattr(kernel, "_SO_NETNS_COOKIE", 9999)
+    before = place.snapshot()
+    place.deploy(PARAM)
+    assert re.fullmatch(r".+@\d+", place.record().netns)
+    assert not in_child(inside(place, lambda: set_params("f", None, {"limit": "6"})))
+    undeploy(["f"], place.netns)
+    assert place.snapshot() == before
 
 
 # ---- records of an earlier nfc -------------------------------------------------------------------
