@@ -34,8 +34,9 @@ from nfc.vm.memory import (
 )
 from nfc.vm.packet import ETH_P_IPV6, ETHERNET_SIZE, IPV6_SIZE, Skb
 
-# XMIT_RECURSION_LIMIT, include/linux/netdevice.h: from Linux 6.16 on a function is called so often
-# within itself, and once more (net/core/lwtunnel.c); before, the kernel's stack overflows.
+# XMIT_RECURSION_LIMIT, include/linux/netdevice.h: a function is called so often within itself, and
+# once more (net/core/lwtunnel.c, 986ffb3a57c5: 6.14, and updates of older series since); a kernel
+# without that commit lets its stack overflow.
 DEEPEST = 8
 BUDGET = 1 << 20  # instructions in loops; a verifier looks at a million altogether
 MASK64 = (1 << 64) - 1
