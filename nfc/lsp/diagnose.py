@@ -53,10 +53,15 @@ class _Function:
 
 
 def diagnose(
-    workspace: Workspace, document: Document, target: Target, memory: Memory | None = None
+    workspace: Workspace,
+    document: Document,
+    target: Target,
+    memory: Memory | None = None,
+    near: range | None = None,
 ) -> ByFile:
-    """All that `nfc check --kernel TARGET` would say of the source, by the file it is about."""
-    steps = diagnosing(workspace, document, target, memory or Memory())
+    """All that `nfc check --kernel TARGET` would say of the source, by the file it is about; with
+    `near`, only that of declarations and of functions that touch these characters."""
+    steps = diagnosing(workspace, document, target, memory or Memory(), near)
     while True:
         try:
             next(steps)
@@ -66,9 +71,13 @@ def diagnose(
 
 
 def diagnosing(
-    workspace: Workspace, document: Document, target: Target, memory: Memory
+    workspace: Workspace,
+    document: Document,
+    target: Target,
+    memory: Memory,
+    near: range | None = None,
 ) -> Generator[None, None, ByFile]:
-    """As `diagnose`, with a pause behind each function; what it returns is the result."""
+    """As `diagnose`, with pauses behind each part and function; what it returns is the result."""
     source = Source(document.path.name, document.text.text)
     if len(source.text.encode("utf-8", "surrogatepass")) > MAX_SOURCE_BYTES:
         message = f"{source.name} is larger than {MAX_SOURCE_BYTES} bytes, which no program is"
@@ -82,8 +91,7 @@ def diagnosing(
         return used.tree(text, diagnostics, functions=False)
 
     diagnostics = Diagnostics()
-    declared, functions, broken = _parsed(document, source, diagnostics)
-    yield
+    declared, functions, broken = yield from _parsed(document, source, diagnostics, near)
     file = tree.File(Span(source, 0, len(source.text)), declared, broken)
     scope = scope_of(file, document.path, diagnostics, opener, workspace.there)
     given = (target.name, scope.incomplete, *(used.declarations for _, used in sources))
@@ -113,7 +121,8 @@ def diagnosing(
             memory.clean[key] = _Clean(given, excused, frozenset(scope.broken) - broken_before)
         elif key:
             memory.clean.pop(key, None)
-    memory.clean = {key: clean for key, clean in memory.clean.items() if key in known}
+    if near is None:
+        memory.clean = {key: clean for key, clean in memory.clean.items() if key in known}
     if not diagnostics.has_errors:  # the command line comes to the target only then
         diagnostics.items += of_target.items
     by_file: ByFile = {document.path: []}
@@ -124,13 +133,17 @@ def diagnosing(
 
 
 def _parsed(
-    document: Document, source: Source, diagnostics: Diagnostics
-) -> tuple[tuple[tree.Item, ...], list[_Function], frozenset[str]]:
-    """The declarations of a document, its functions, and the names in what has errors."""
+    document: Document, source: Source, diagnostics: Diagnostics, near: range | None
+) -> Generator[None, None, tuple[tuple[tree.Item, ...], list[_Function], frozenset[str]]]:
+    """The declarations of a document, its functions (with `near`, those in parts that touch it),
+    and the names in what has errors; with a pause behind each part."""
     declared: list[tree.Item] = []
     functions: list[_Function] = []
     broken: frozenset[str] = frozenset()
     for start, part in document.parts:
+        touches = near is None or (start <= near.stop and near.start <= start + len(part.text))
+        if not touches and not part.declares:
+            continue
         items, base = part.parsed, start
         if items is None:
             items, names = parse_tokens(lex(part.text, start), source, diagnostics)
@@ -142,4 +155,5 @@ def _parsed(
                 functions.append(_Function(item, base, known, number))
             else:
                 declared.append(moved(item, source, base))
+        yield
     return tuple(declared), functions, broken

@@ -118,14 +118,21 @@ class State:
 
     # ---- diagnostics ------------------------------------------------------------------------
 
-    def found(self, document: Document) -> list[Diagnostic]:
-        """The diagnostics of an open document as it is now."""
+    def found(self, document: Document, start: int, end: int) -> list[Diagnostic]:
+        """The diagnostics of an open document as it is now that touch characters `start` to `end`.
+
+        Where they have not been worked out yet, only functions that stand there are looked at: a
+        whole file that has changed takes longer than an editor should wait for.
+        """
         session = self.sessions[document.path]
         documents = tuple(self.workspace.used(document))
-        if session.looked is None or not _same(session.looked[0], documents):
-            found = diagnose(self.workspace, document, self.target, session.memory)
-            session.looked = documents, found
-        return session.looked[1].get(document.path, [])
+        if session.looked is not None and _same(session.looked[0], documents):
+            found = session.looked[1]
+        else:
+            near = range(start, end)
+            found = diagnose(self.workspace, document, self.target, session.memory, near)
+        there = found.get(document.path, [])
+        return [d for d in there if d.span.start <= end and start <= d.span.end]
 
     def _later(self, path: Path) -> None:
         """Work diagnostics out once the editor has been quiet for a moment."""

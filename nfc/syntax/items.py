@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 from lark import Lark, Token, Tree, UnexpectedToken
+from lark.lexer import BasicLexer
 
 from nfc.resources import data_dir
 from nfc.syntax.diagnostics import Diagnostics, nearest
@@ -21,7 +22,7 @@ from nfc.syntax.source import Source, Span
 def grammar(name: str) -> Lark:
     """Lark with a grammar of ours: LALR, one item at a time."""
     text = (data_dir("grammar") / name).read_text(encoding="utf-8")
-    return Lark(
+    found = Lark(
         text,
         start="item",
         parser="lalr",
@@ -29,6 +30,9 @@ def grammar(name: str) -> Lark:
         maybe_placeholders=True,
         propagate_positions=True,
     )
+    # Where there is none, `Lark.lex` makes a lexer at each call: several milliseconds.
+    found.lexer = BasicLexer(found.lexer_conf)
+    return found
 
 
 def span_of(source: Source, token: Token) -> Span:

@@ -95,20 +95,30 @@ def test_parts_make_the_tree_of_the_whole(
     assert by_parts.items == whole.items
 
 
-@given(st.sampled_from(PROGRAMS), edits(), st.sampled_from(["5.10", "6.1"]))
+@given(st.sampled_from(PROGRAMS), edits(), st.sampled_from(["5.10", "6.1"]), st.floats(0, 0.999))
 @settings(max_examples=50)
 def test_memory_changes_no_diagnostic(
-    text: str, changes: list[tuple[float, float, str]], kernel: str
+    text: str, changes: list[tuple[float, float, str]], kernel: str, where: float
 ) -> None:
+    """Nor does a look at one place: that finds what the whole has there, but for names that are
+    declared twice, and leaves nothing behind that is wrong of the whole."""
     target = parse_target(kernel)
     workspace, memory = Workspace(), Memory()
     path = Path("/nowhere/a.nf")
     for edit in [(0.0, 0.0, ""), *changes]:
         text = changed(text, edit)
         document = workspace.put(path, text, 1)
+        near = range(int(where * len(text)), int(where * len(text)) + 1)
+        there = diagnose(workspace, document, target, memory, near)
         remembered = diagnose(workspace, document, target, memory)
         fresh = diagnose(Workspace(), Workspace().put(path, text, 1), target)
         assert remembered == fresh
+        touching = {
+            (d.span.start, d.message)
+            for d in fresh[path]
+            if d.span.start <= near.stop and near.start <= d.span.end and "twice" not in d.message
+        }
+        assert touching <= {(d.span.start, d.message) for d in there[path]}
 
 
 @pytest.mark.parametrize(
