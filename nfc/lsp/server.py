@@ -47,6 +47,8 @@ def make_server(kernel: str = DEFAULT) -> Server:
     """A server with all that it can answer. Raises UsageError if there is no such kernel."""
     server = Server(kernel)
     logging.getLogger("pygls.protocol.json_rpc").addFilter(_Unrefused())
+    for name in ("pygls.protocol.json_rpc", "pygls.server", "pygls.io_"):
+        logging.getLogger(name).addFilter(_InALine())
     _documents(server)
     _names(server)
     _whole(server)
@@ -221,11 +223,9 @@ def _fixes(server: Server) -> None:
             return []
         asked = params.context.only
         start, end = (document.text.offset(p) for p in (params.range.start, params.range.end))
-        found = state.found(document)
         offered: list[lsp.CodeAction] = []
         if asked is None or _wanted(lsp.CodeActionKind.QuickFix, asked):
-            near = [d for d in found if d.span.start <= end and start <= d.span.end]
-            offered += _quick(document, near)
+            offered += _quick(document, state.found(document, start, end))
         if asked is not None and _wanted(lsp.CodeActionKind.SourceFixAll, asked):
             offered += _all(document)
         return offered
@@ -268,6 +268,23 @@ class _Unrefused(logging.Filter):
         """Whether a record is logged."""
         error = record.exc_info[1] if record.exc_info else None
         return not (isinstance(error, JsonRpcException) and error.code == REQUEST_FAILED)
+
+
+class _InALine(logging.Filter):
+    """Says of a message that is none of the protocol's in one line what is wrong with it, where
+    pygls shows the inside of its parser, twice. (What our own functions raise is logged as a whole,
+    by another name.)"""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is logged; it may change it."""
+        said = str(record.msg)
+        if said.startswith("Unable to handle message") and record.exc_info:
+            error = record.exc_info[1]
+            why = (error.__cause__ if error else None) or error
+            record.msg = "A message cannot be read: %s: %s"
+            record.args = type(why).__name__, str(why).partition("\n")[0][:200]
+            record.exc_info = None
+        return not said.startswith("Unable to deserialize message")
 
 
 def _refused(error: NfcError) -> JsonRpcException:

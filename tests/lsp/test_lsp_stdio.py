@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import tomllib
@@ -159,6 +160,37 @@ def test_what_is_too_large_is_refused_at_once(editor: Editor) -> None:
     editor.open("large.nf", "x" * (1 << 20) + "\n" * 10)
     (wrong,) = editor.diagnostics("large.nf")
     assert wrong.message == "large.nf is larger than 1048576 bytes, which no program is"
+
+
+def test_messages_that_are_none_are_told_in_a_line_each() -> None:
+    """And the next one is answered."""
+
+    def message(content: bytes) -> bytes:
+        return b"Content-Length: %d\r\n\r\n%s" % (len(content), content)
+
+    def request(number: int, method: str, params: object) -> bytes:
+        content = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+        return message(json.dumps(content).encode())
+
+    below = {"textDocument": {"uri": "file:///a.nf"}, "position": {"line": -1, "character": 0}}
+    said = [
+        request(1, "initialize", {"capabilities": {}, "processId": None, "rootUri": None}),
+        message(b"[]"),
+        message(b"\xff\xff\xff"),
+        message(b"[" * 20_000),
+        request(2, "textDocument/hover", below),
+        request(3, "shutdown", None),
+        message(b'{"jsonrpc": "2.0", "method": "exit"}'),
+    ]
+    command = [sys.executable, "-m", "nfc", "lsp"]
+    done = subprocess.run(command, input=b"".join(said), capture_output=True, check=False)
+    assert done.returncode == 0
+    lines = done.stderr.decode().splitlines()
+    errors = ("AttributeError", "UnicodeDecodeError", "RecursionError", "ClassValidationError")
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["A message cannot be read", error] for error in errors
+    ]
+    assert b'"id":3' in done.stdout.replace(b" ", b"")
 
 
 def test_helix_is_told_of_the_same_command() -> None:
