@@ -278,5 +278,8 @@ def value_text(type_: types.Type, value: int) -> str:
         case types.Bool():
             return "true" if value else "false"
         case types.Duration():
+            for unit, size in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
+                if value and value % size == 0:
+                    return f"{value // size}{unit}"
             return f"{value}ns"
     return str(value)

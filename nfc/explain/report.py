@@ -153,7 +153,10 @@ class Explanation:
             arrow = f"{{ {keys} }} to {{ {values} }}" if keys else f"{{ {values} }}"
             rows.append((table.role, table.name, kind, arrow))
         for event in m.events:
-            fields = ", ".join(f"{f.name}: {f.type}" for f in event.fields)
+            fields = ", ".join(
+                [f"{f.name}: {f.type}" for f in event.fields]
+                + [f"packet[{event.packet_bytes}]"] * (event.packet_bytes > 0)
+            )
             rows.append(("event", event.name, f"{event.size} bytes", f"{{ {fields} }}"))
         rows += [("counter", c.name, "", "") for c in m.counters if c.kind == "named"]
         errors = [c.name for c in m.counters if c.kind in ("error", "lost")]

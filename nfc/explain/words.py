@@ -178,8 +178,9 @@ def condition(expr: typed.Expr, outer: str = "", want: bool = True) -> str:
 
 
 def article(name: str) -> str:
-    """A name behind a or an."""
-    return f"{'an' if name[:1] in 'AEIO' else 'a'} {name}"
+    """A name behind a or an; one without a vowel is spelled, and so is HMAC, as RFC 8754 has it."""
+    spelled = name == "HMAC" or not set(name) & set("AEIOUYaeiouy")
+    return f"{'an' if name[:1] in ('FHLMNRSX' if spelled else 'AEIOaeio') else 'a'} {name}"
 
 
 def _comparison(op: str, left: typed.Expr, right: typed.Expr) -> str:

@@ -253,12 +253,6 @@ def show(value: int, type_: types.Type) -> str:
         case types.Timestamp():
             seconds, rest = divmod(value, _NS)
             return f"{seconds}s + {rest}ns" if rest else f"{seconds}s"
-        case types.Duration():
-            units = (("s", _NS), ("ms", 1_000_000), ("us", 1_000))
-            for unit, size in units:
-                if value and value % size == 0:
-                    return f"{value // size}{unit}"
-            return f"{value}ns"
         case types.Enum(members=members):
             names = [n for n, v in members if v == value]
             return f"{value} ({names[0]})" if names else str(value)

@@ -111,7 +111,7 @@ def reasons(nfc: Nfc, tmp_path: Path, guard: str, one: Packet, more: str = "") -
             "define late(t: timestamp, limit: duration): bool = now() - t > limit",
             [
                 "now() - t > limit: now() is 1700000000.123456789, t is 1700000000.123456789, "
-                "limit is 5000000ns"
+                "limit is 5ms"
             ],
         ),
         ("t == 4", "state t: u32", ["t == 4: t is 0"]),

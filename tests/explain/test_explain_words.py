@@ -179,6 +179,23 @@ def test_the_opposite_of_a_condition(tmp_path: Path) -> None:
     ]
 
 
+def test_names_behind_articles() -> None:
+    said = [words.article(name) for name in ("DM", "HMAC", "NSH", "HOPS", "EGRESS", "eighth HOP")]
+    assert said == ["a DM", "an HMAC", "an NSH", "a HOPS", "an EGRESS", "an eighth HOP"]
+
+
+def test_what_is_declared_is_said_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "f.nf"
+    path.write_text(
+        "param gap: duration = 1500ms\nevent seen { age: duration, packet[64] }\n"
+        "endpoint f { otherwise { emit seen { age = gap } forward } }"
+    )
+    compilation = compile_file(path)
+    text = str(explain(compilation, compilation.functions[0]))
+    assert re.search(r"param +gap +duration += 1500ms$", text, re.M)
+    assert "{ age: duration, packet[64] }" in text
+
+
 def test_lines_fit_the_terminal() -> None:
     text = "\n\n".join(path.read_text() for path in sorted(GOLDEN.glob("*.txt")))
     wrapped = shown(text, 72, color=False)
