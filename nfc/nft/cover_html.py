@@ -28,7 +28,7 @@ a { color: var(--yes-edge); } p { color: var(--dim); max-width: 50rem; }
 pre { font: 14px/1.55 ui-monospace, monospace; overflow-x: auto; border: 1px solid var(--line);
   border-radius: 6px; padding: .5rem 0; } pre div { white-space: pre; padding-right: 1rem;
   border-left: 5px solid transparent; }
-pre .count { display: inline-block; width: 7.5rem; color: var(--dim); text-align: right;
+pre .count { display: inline-block; width: 22ch; color: var(--dim); text-align: right;
   padding-right: 1rem; user-select: none; }
 .yes { background: var(--yes); } pre .yes { border-left-color: var(--yes-edge); }
 .no { background: var(--no); } pre .no { border-left-color: var(--no-edge); }
@@ -61,7 +61,7 @@ def page(functions: Sequence[Function]) -> str:
         "point at it for the numbers.</p>",
     ]
     for source in sources:
-        parts += _source(source, [f for f in functions if f.source.name == source.name])
+        parts.append(_source(source, [f for f in functions if f.source.name == source.name]))
     return "\n".join([*parts, "</main></body></html>"]) + "\n"
 
 
@@ -81,8 +81,14 @@ def _state(rule: Rule) -> str:
     return "yes" if all(t.covered for t in rule.tests) else "some"
 
 
-def _source(source: Source, functions: Sequence[Function]) -> Iterator[str]:
-    yield f'<h2 id="{_anchor(source)}">{escape(source.name)}</h2><pre>'
+def _source(source: Source, functions: Sequence[Function]) -> str:
+    """A source below its name. No line ends between lines: each is a block of its own, and in a
+    `pre` a line end would be one more."""
+    lines = "".join(_lines(source, functions))
+    return f'<h2 id="{_anchor(source)}">{escape(source.name)}</h2><pre>{lines}</pre>'
+
+
+def _lines(source: Source, functions: Sequence[Function]) -> Iterator[str]:
     rules = [r for f in functions for r in f.rules if r.span.source.name == source.name]
     tests = [t for r in rules for t in r.tests if t.span.source.name == source.name]
     for number in range(1, source.line_count + 1):
@@ -95,7 +101,6 @@ def _source(source: Source, functions: Sequence[Function]) -> Iterator[str]:
         text = _line(line, [t for t in tests if t.span.line == number])
         gutter = f'<span class="count">{count} {_SIGN[state]} {number:>4}</span>'
         yield f'<div class="{state}">{gutter}{text}</div>'
-    yield "</pre>"
 
 
 def _first(span: Span) -> int:

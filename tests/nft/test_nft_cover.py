@@ -107,8 +107,10 @@ def test_the_page(nfc: Nfc, tmp_path: Path) -> None:
     put(tmp_path)
     assert nfc("test", tmp_path, "--cover-html", tmp_path / "page")[0] == 0
     page = Painted()
-    page.feed((tmp_path / "page" / "index.html").read_text())
+    text = (tmp_path / "page" / "index.html").read_text()
+    page.feed(text)
     assert page.open == []
+    assert "\n" not in text[text.index("<pre>") : text.index("</pre>")]  # each would be a line
     shown = {text[17:].strip(): (state, text[:17].split()) for state, text in page.lines}
     assert [s for s, _ in page.lines] == ["", "", "", "", "some", "no", "yes", *["yes"] * 3, "", ""]
     state, gutter = shown["otherwise {"]
