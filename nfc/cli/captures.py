@@ -40,16 +40,26 @@ def load(session: Session, tables: Iterable[Path]) -> None:
 
 @contextmanager
 def opened(capture: Path) -> Iterator[BinaryIO]:
-    """A capture to be read, `-` being standard input. Raises NfcError."""
-    if str(capture) == "-":
-        yield sys.stdin.buffer
-        return
+    """A capture to be read, `-` being standard input. Raises NfcError; a PacketError of what is
+    read becomes one that names the file."""
+    from nfc.packet.base import PacketError
+
     try:
-        stream = capture.open("rb", buffering=1 << 20)
+        if str(capture) == "-":
+            yield sys.stdin.buffer
+            return
+        with _open(capture) as stream:
+            yield stream
+    except PacketError as error:
+        name = "standard input" if str(capture) == "-" else capture
+        raise NfcError(f"{name}: {error.message}", hint=error.hint) from None
+
+
+def _open(capture: Path) -> BinaryIO:
+    try:
+        return capture.open("rb", buffering=1 << 20)
     except OSError as error:
         raise NfcError(f"cannot read {capture}: {error.strerror or error}") from None
-    with stream:
-        yield stream
 
 
 @contextmanager

@@ -100,7 +100,6 @@ def _taken(
     tables: tuple[Path, ...],
 ) -> Counter[int]:
     """How many packets of a capture each rule took, by the rule's place."""
-    from nfc.packet.base import PacketError
     from nfc.run.replay import Options, replay
     from nfc.run.session import Session
     from nfc.run.subject import of
@@ -117,6 +116,4 @@ def _taken(
                 bar(512)
     except OSError as error:
         raise NfcError(f"cannot read {capture}: {error.strerror or error}") from None
-    except PacketError as error:
-        raise NfcError(f"{capture}: {error}") from None
     return rules

@@ -107,17 +107,26 @@ def new(path: Path, hook: str) -> None:
         if each.exists():
             raise NfcError(f"{each} is there already", hint="take another name")
     _write(file, text)
-    _write(tests, template_tests(file.stem, hook))
+    try:
+        _write(tests, template_tests(file.stem, hook))
+    except NfcError:
+        file.unlink(missing_ok=True)
+        raise
     click.echo(f"{file}: {file.stem} ({hook}), and its tests; next: nfc test {tests}")
 
 
 def _write(file: Path, text: str) -> None:
+    """A new file, whole or not at all."""
+    made = False
     try:
         with file.open("x", encoding="utf-8") as out:
+            made = True
             out.write(text)
     except FileExistsError:
         raise NfcError(f"{file} is there already", hint="take another name") from None
     except OSError as error:
+        if made:
+            file.unlink(missing_ok=True)
         raise NfcError(f"cannot write {file}: {error.strerror or error}") from None
 
 

@@ -29,7 +29,8 @@ def error(problem: NfcError) -> None:
     if isinstance(problem, SourceErrors):
         click.echo(problem.render(color=_color()), err=True)
         return
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {problem.message}", err=True)
+    said = click.style("error:", fg="red", bold=True) if _color() else "error:"
+    click.echo(f"{said} {problem.message}", err=True)
     if isinstance(problem, KernelError) and problem.log:
         lines = problem.log.strip().splitlines()
         for line in lines[-12:]:

@@ -7,6 +7,8 @@ loses its power has one of them.
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from operator import attrgetter
@@ -55,9 +57,13 @@ def save(file: File, paths: Paths) -> None:
 def load(file: File) -> tuple[Kept, ...]:
     """The paths in the file. Raises NfcError, which names the file, where it is none of ours."""
     try:
-        if file.stat().st_size > MOST_BYTES:
+        with file.open("rb") as source:
+            if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+                raise ValueError("no file")  # a device has no end, and nobody keeps anything there
+            data = source.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
             raise ValueError("too large")
-        found = json.loads(file.read_bytes())
+        found = json.loads(data)
         if found["version"] != VERSION:
             raise ValueError("version")
         return tuple(_kept(one) for one in found["paths"])

@@ -202,7 +202,17 @@ def parse_prefix(prefix: str) -> ipaddress.IPv6Network:
     try:
         return ipaddress.IPv6Network("::/0" if prefix == "default" else prefix)
     except ValueError as error:
-        raise UsageError(f"{prefix!r} is not an IPv6 prefix: {error}") from None
+        raise UsageError(
+            f"{prefix!r} is not an IPv6 prefix: {error}", hint=_without_host_bits(prefix)
+        ) from None
+
+
+def _without_host_bits(prefix: str) -> str | None:
+    """What was meant where only bits behind the prefix's length are set."""
+    try:
+        return f"did you mean {ipaddress.IPv6Network(prefix, strict=False)}?"
+    except ValueError:
+        return None
 
 
 def _attribute_type(kind: object) -> int:

@@ -266,8 +266,9 @@ class _Builder:
                     self.error(span, f"a TLV's value has at most 255 bytes, not {len(body)}")
                 return tree.Tlv(span, number=self.number(number, 256), body=body[:255])
             case "padding":
+                before = len(self.diagnostics.items)
                 size = self.number(node.children[0], 258)
-                if size < 2:
+                if size < 2 and len(self.diagnostics.items) == before:
                     said = "a PadN has 2 bytes or more"
                     self.error(span, said, "one byte of padding is written pad1")
                 return tree.Tlv(span, number=4, body=bytes(max(size - 2, 0)))

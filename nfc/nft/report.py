@@ -31,7 +31,8 @@ class Broken:
         if isinstance(self.error, SourceErrors):
             return self.error.render(color=color)
         hint = f"\n      = {self.error.hint}" if self.error.hint else ""
-        return f"{self.file}: {_paint('error:', '31', color)} {self.error.message}{hint}"
+        place = "" if self.file in self.error.message else f"{self.file}: "
+        return f"{place}{_paint('error:', '31', color)} {self.error.message}{hint}"
 
     def to_json(self) -> dict[str, Any]:
         """The errors as a JSON-ready object."""

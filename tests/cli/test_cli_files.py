@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import pty
 import shutil
 import sys
 from collections.abc import Callable
@@ -12,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from nfc.cli import main
+from nfc.cli import main, output
+from nfc.errors import NfcError
 from nfc.resources import data_dir
 from nfc.syntax.diagnostics import Diagnostics, SourceErrors
 from nfc.syntax.source import Source, Span
@@ -115,6 +118,29 @@ def test_a_terminal_that_knows_few_letters(tag: Path, monkeypatch: pytest.Monkey
     out.flush()
     assert ended.value.code == 0
     assert b"\\u2192 forwards it" in out.buffer.getvalue()
+
+
+@pytest.mark.parametrize("refused", ["", "1"])
+def test_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
+    main_end, terminal = pty.openpty()
+    with os.fdopen(terminal, "w") as stderr, os.fdopen(main_end, "rb") as read:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        monkeypatch.setenv("NO_COLOR", refused)
+        if not refused:
+            monkeypatch.delenv("NO_COLOR")
+        output.error(NfcError("it is wrong"))
+        stderr.flush()
+        said = os.read(read.fileno(), 1000)
+    assert (b"\x1b[" in said) == (not refused)
+    assert b"it is wrong" in said
+
+
+def test_a_test_that_is_no_text_has_its_place_once(nfc: Nfc, tmp_path: Path) -> None:
+    path = tmp_path / "a.nft"
+    path.write_bytes(b"\xff")
+    (tmp_path / "a.nf").write_text("endpoint a { otherwise forward }")
+    code, out, _ = nfc("test", path)
+    assert (code, out.splitlines()[0]) == (1, f"error: {path}:1: not UTF-8 text (byte 0)")
 
 
 def test_of_a_line_without_end_a_part_is_shown() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -65,6 +66,27 @@ def test_a_folder_that_is_not_there(nfc: Nfc, tmp_path: Path) -> None:
     code, out, err = nfc("new", tmp_path / "no" / "f")
     assert (code, out) == (1, "")
     assert "No such file or directory" in err
+
+
+@pytest.mark.parametrize("broken", ["f.nf", "f.nft"])
+def test_where_one_cannot_be_written_neither_stays(
+    nfc: Nfc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """As on a disk that is full: the file can be opened, and then takes nothing."""
+    real = Path.open
+
+    def full(path: Path, *args: Any, **kwargs: Any) -> Any:
+        stream = real(path, *args, **kwargs)
+        if path.name == broken:
+            stream.close()
+            return open("/dev/full", "w")
+        return stream
+
+    monkeypatch.setattr(Path, "open", full)
+    code, out, err = nfc("new", tmp_path / "f")
+    assert (code, out) == (1, "")
+    assert err == f"error: cannot write {tmp_path / broken}: No space left on device\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 WRONG = ["my-tag", "2nd", "", "ünder", "a b", "endpoint", "srh", "mark", "x" * 65, "a\nendpoint b"]

@@ -28,6 +28,13 @@ def test_a_clock_that_never_was(tmp_path: Path, key: str, value: str) -> None:
     assert clock.bound(1.0) is None
 
 
+@pytest.mark.parametrize("file", ["/dev/zero", "/dev/null"])
+def test_what_is_no_file_is_not_read(file: str) -> None:
+    """/dev/zero has no end."""
+    with pytest.raises(NfcError, match="is not what 'nfc delay collect' keeps"):
+        keep.load(Path(file))
+
+
 @pytest.mark.parametrize("value", [None, 5, [], "x", 1.5])
 def test_a_path_whose_errors_are_no_table(tmp_path: Path, value: object) -> None:
     file = tmp_path / "state.json"

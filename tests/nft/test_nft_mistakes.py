@@ -29,6 +29,7 @@ MISTAKES = [
      "there is no value 'FOO' for DM.control", None),
     ("packet q = ip / srh [fd00::1] with DM { sent = ‹5› }", "say in what unit", "5ns, 5s"),
     ("packet q = ip / srh [fd00::1] with ‹padding 1›", "a PadN has 2 bytes or more", "pad1"),
+    ("packet q = ip / srh [fd00::1] with padding ‹300›", "300 is too large here: at most", None),
     ("packet q = ip / srh [fd00::1] with ‹*›, DM {}", "'*' stands for all that follow", None),
     ("packet q = ip / ‹*› / udp", "'*' comes last", None),
     ("packet q = ip / ‹\"x\"› / udp", "the payload comes last", None),
