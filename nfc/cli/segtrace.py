@@ -80,12 +80,13 @@ def segtrace(
     from nfc.discovery.routers import read
     from nfc.discovery.segtrace import heard, trace
 
-    try:
-        target = IPv6Address(destination)
-    except ValueError:
-        raise UsageError(f"'{destination}' is not an IPv6 address") from None
-    if target.is_multicast or target.is_unspecified or target.scope_id:
-        raise UsageError(f"{destination} is not the address of one host far away")
+    with output.errors_as_json(as_json):
+        try:
+            target = IPv6Address(destination)
+        except ValueError:
+            raise UsageError(f"'{destination}' is not an IPv6 address") from None
+        if target.is_multicast or target.is_unspecified or target.scope_id:
+            raise UsageError(f"{destination} is not the address of one host far away")
 
     def show(graph: Graph) -> None:
         if as_json:

@@ -114,17 +114,22 @@ def forget(name: str) -> None:
         labs_dir().rmdir()
 
 
+_TRIES = 1000  # to make a folder that others, as they end, remove
+
+
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
     """Work on a lab. Raises NfcError if somebody else does."""
     path = labs_dir() / f".{name}.lock"
+    tries = 0
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
-            continue  # the folder was removed in between
         except OSError as error:
+            tries += 1
+            if isinstance(error, FileNotFoundError) and tries < _TRIES:
+                continue  # the folder was removed in between, or can be nowhere: below /proc
             raise _refused(path, error) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -78,6 +78,7 @@ def test_errors_of_tests_are_json_too(nfc: Nfc, tag: Path) -> None:
         ["run", "none.nf", "--pcap", "x", "--json"],
         ["test", "none.nft", "--json"],
         ["check", "--json"],
+        ["segtrace", "fd00::x", "--json"],
     ],
 )
 def test_wrong_usage_is_json_where_json_is_asked_for(nfc: Nfc, command: list[str]) -> None:

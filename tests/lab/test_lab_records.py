@@ -23,3 +23,13 @@ def test_functions_are_a_node_and_a_name(
     path.write_text(json.dumps({**json.loads(path.read_text()), "functions": [function]}))
     with pytest.raises(NfcError, match="is not the record of a lab"):
         records.read("x")
+
+
+def test_a_folder_that_can_be_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was tried for ever: what /proc says is what is said of a folder that was just removed."""
+    monkeypatch.setenv("NFC_STATE_DIR", "/proc/no")
+    with (
+        pytest.raises(NfcError, match="cannot use /proc/no/labs/.x.lock: No such file"),
+        records.locked("x"),
+    ):
+        pass
