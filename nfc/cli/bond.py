@@ -28,12 +28,12 @@ def bond() -> None:
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON for each thing that happens.")
 @click.option(
     "--every",
-    type=click.FloatRange(0.1, 86_400),
+    type=options.FloatRange(0.1, 86_400),
     metavar="SECONDS",
     help="Also say so often how the links stand.",
 )
 @click.option(
-    "--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Stop after so many seconds."
+    "--timeout", type=options.FloatRange(0), metavar="SECONDS", help="Stop after so many seconds."
 )
 def run(
     config: Path, netns: str | None, as_json: bool, every: float | None, timeout: float | None

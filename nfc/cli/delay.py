@@ -100,14 +100,14 @@ def report(
 @click.option("--samples", is_flag=True, help="One line of JSON a report.")
 @click.option(
     "--every",
-    type=click.FloatRange(0.25, 86_400),
+    type=options.FloatRange(0.25, 86_400),
     default=1.0,
     show_default=True,
     metavar="SECONDS",
     help="The interval of --json.",
 )
 @click.option(
-    "--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Stop after so many seconds."
+    "--timeout", type=options.FloatRange(0), metavar="SECONDS", help="Stop after so many seconds."
 )
 def collect(
     config: Path | None,
@@ -168,7 +168,7 @@ def collect(
 )
 @click.option(
     "--interval",
-    type=click.FloatRange(0.001, 3600),
+    type=options.FloatRange(0.001, 3600),
     default=0.1,
     show_default=True,
     metavar="SECONDS",
@@ -176,7 +176,7 @@ def collect(
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.001, 3600),
+    type=options.FloatRange(0.001, 3600),
     default=1.0,
     show_default=True,
     metavar="SECONDS",
@@ -190,7 +190,7 @@ def collect(
 )
 @click.option(
     "--drift",
-    type=click.FloatRange(0, 1000),
+    type=options.FloatRange(0, 1000),
     default=50.0,
     show_default=True,
     metavar="PPM",

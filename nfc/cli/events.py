@@ -18,7 +18,7 @@ from nfc.cli.names import deployed
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--count", type=click.IntRange(1), metavar="N", help="Stop after N events.")
 @click.option(
-    "--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Stop after so many seconds."
+    "--timeout", type=options.FloatRange(0), metavar="SECONDS", help="Stop after so many seconds."
 )
 def events(
     name: str, netns: str | None, as_json: bool, count: int | None, timeout: float | None

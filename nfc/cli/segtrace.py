@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--confidence",
-    type=click.FloatRange(0, 100, min_open=True, max_open=True),
+    type=options.FloatRange(0, 100, min_open=True, max_open=True),
     default=95,
     show_default=True,
     metavar="PERCENT",

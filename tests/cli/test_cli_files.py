@@ -101,6 +101,24 @@ def test_what_cannot_be_meant(nfc: Nfc, tag: Path, command: list[str], said: str
     assert said in err
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "-nan"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["segtrace", "fd00::1", "--confidence"],
+        ["delay", "collect", "--timeout"],
+        ["delay", "query", "fd00::1", "--interval"],
+        ["events", "f", "--timeout"],
+    ],
+)
+def test_what_is_no_number_is_in_no_range(nfc: Nfc, command: list[str], number: str) -> None:
+    """Each of these went on for ever."""
+    code, out, err = nfc(*command, number)
+    assert (code, out) == (2, "")
+    assert f"Invalid value for '{command[-1]}'" in err
+    assert "is not in the range" in err
+
+
 def test_streams_that_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("stdin", "stdout", "stderr"):
         monkeypatch.setattr(sys, name, None)

@@ -29,7 +29,7 @@ def test_a_folder_that_can_be_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was tried for ever: what /proc says is what is said of a folder that was just removed."""
     monkeypatch.setenv("NFC_STATE_DIR", "/proc/no")
     with (
-        pytest.raises(NfcError, match="cannot use /proc/no/labs/.x.lock: No such file"),
+        pytest.raises(NfcError, match=r"cannot use /proc/no/labs/\.x\.lock: No such file"),
         records.locked("x"),
     ):
         pass
