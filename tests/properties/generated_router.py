@@ -164,9 +164,10 @@ class Place:
     def rows(self, entries: Entries) -> Rows:
         """A table as our CPU sees it; all that is zero is left out of arrays."""
         here = self.cpu if entries.table.per_cpu else 0
-        found = {key: rows[here] for key, rows in entries.items()}
-        sparse = entries.table.kind == "array"
-        return {key: row for key, row in found.items() if any(row) or not sparse}
+        if entries.table.kind != "array":
+            return {key: rows[here] for key, rows in entries.items()}
+        every = ((key, entries.get(key)) for key in zip(range(entries.table.entries)))
+        return {key: rows[here] for key, rows in every if rows and any(rows[here])}
 
     def counters(self, stats: AnyMap, manifest: Manifest) -> tuple[int, ...]:
         """All counters in the order of the manifest, as our CPU has them."""
