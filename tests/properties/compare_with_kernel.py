@@ -76,7 +76,7 @@ def check(
 ) -> None:
     """Compile a program, load it, send its packets; raises MismatchError about the first packet
     that differs, and whatever the compiler or the loader raises. `native`: the simulator takes
-    them by native code, too, whose making takes a fifth of a second."""
+    them by native code, too, whose making takes a tenth of a second."""
     path = folder / "program.nf"
     path.write_text(program.source)
     wanted = Wanted(program.hook, program.tlvs)
