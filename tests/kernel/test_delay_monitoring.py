@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -130,15 +130,39 @@ def test_from_the_mark_to_the_collector(net: Chain, tmp_path: Path) -> None:
     ):
         net.lab.burst("h1", H2, 9, count=200, rate=2000)
         net.lab.burst("h1", "fd00:3::3", 9, count=100, rate=2000)
-        time.sleep(0.7)
+        until(lambda: saved(state) == 300)
         ended(reporter)
-        time.sleep(0.6)  # three times as long as it may take to be saved
         collector.kill()
     found = kept(collect)
     there, other = found["there"], found[f"session 11259375 fd00:2::1 → {SID}"]
     assert (there["samples"], other["samples"]) == (200, 100)
     assert 0 < there["minimum"] <= there["median"] <= there["p99"] <= there["maximum"] < 10**9
     assert kept(collect) == found
+
+
+def until(true: Callable[[], object]) -> None:
+    """Wait until that is so."""
+    deadline = time.monotonic() + SURE_S
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def saved(state: Path) -> int:
+    """How many delays a collector has in its file."""
+    if not state.exists():
+        return 0
+    return sum(path["delays"]["count"] for path in json.loads(state.read_text())["paths"])
+
+
+def shown(net: Chain) -> str:
+    """What the collector on h2 tells Prometheus."""
+
+    def ask() -> str:
+        with urllib.request.urlopen(f"http://[{H2}]:9739/metrics", timeout=SURE_S) as answer:
+            return str(answer.read(1 << 20), "utf-8")
+
+    return net.lab.run("h2", ask)
 
 
 def kept(collect: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -230,7 +254,7 @@ def test_the_report_is_the_tlv_as_on_the_wire(net: Chain, receiver: socket.socke
 
 def test_reports_only_go_where_they_may(net: Chain, receiver: socket.socket) -> None:
     names = {node: net.lab.name(node) for node in net.nodes}
-    receiver.settimeout(0.5)
+    receiver.settimeout(2)
     allow = ("--allow", "fd00:77::/32")
     with service(
         "delay", "report", "end_dm", "--netns", names["r2"], *allow, until="reporting"
@@ -292,14 +316,8 @@ def test_metrics_over_http(net: Chain) -> None:
     ):
         net.lab.burst("h1", H2, 9, count=50, rate=1000)
         net.lab.burst("h1", H2, PORT, count=2)  # no reports, but measured themselves
-        time.sleep(1.0)
-
-        def ask() -> str:
-            with urllib.request.urlopen(f"http://[{H2}]:9739/metrics", timeout=SURE_S) as answer:
-                return str(answer.read(1 << 20), "utf-8")
-
-        text = net.lab.run("h2", ask)
-    assert 'nfc_delay_reports_total{result="taken"} 52.0' in text
+        until(lambda: 'nfc_delay_reports_total{result="taken"} 52.0' in shown(net))
+        text = shown(net)
     assert 'nfc_delay_reports_total{result="malformed"} 2.0' in text
     labels = f'path="session 1 fd00:2::1 → {SID}",session="1",sid="{SID}",source="fd00:2::1"'
     assert f'nfc_delay_seconds_count{{{labels},traffic_class="0"}} 52.0' in text
@@ -463,15 +481,13 @@ def test_no_service_needs_a_capability(net: Chain, tmp_path: Path) -> None:
         for process, word in zip(running, ("collecting", "reporting"), strict=False):
             assert process.stderr is not None
             assert word in process.stderr.readline()
-        deadline = time.monotonic() + 20
-        while not clock.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(clock.exists)
         for process in running:
             assert process.poll() is None, process.communicate()
             status = Path(f"/proc/{process.pid}/status").read_text()
             assert "CapEff:\t0000000000000000" in status
         net.lab.burst("h1", H2, 9, count=50, rate=1000)
-        time.sleep(1.0)
+        until(lambda: 'nfc_delay_reports_total{result="taken"} 50.0' in shown(net))
         ended(running[1])
         ended(running[2])
         assert lines(ended(running[0]))[-1]["samples"] == 50
