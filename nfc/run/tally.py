@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -100,7 +101,12 @@ def _row(name: str, count: int, text: str) -> str:
 
 
 def _counts(name: str, counts: Mapping[str, int], before: str) -> list[str]:
-    rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    def order(item: tuple[str, int]) -> tuple[int, list[str | int]]:
+        # Pieces are text and number in turn, so that line 9 stands before line 15.
+        pieces = re.split(r"(\d+)", item[0])
+        return -item[1], [int(piece) if n % 2 else piece for n, piece in enumerate(pieces)]
+
+    rows = sorted(counts.items(), key=order)
     return [_row("" if n else name, count, before + text) for n, (text, count) in enumerate(rows)]
 
 

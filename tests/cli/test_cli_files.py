@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from nfc.cli import main, output
-from nfc.errors import NfcError
+from nfc.errors import NfcError, UsageError
+from nfc.kernel.route import parse_prefix
 from nfc.resources import data_dir
 from nfc.syntax.diagnostics import Diagnostics, SourceErrors
 from nfc.syntax.source import Source, Span
@@ -117,6 +118,15 @@ def test_what_is_no_number_is_in_no_range(nfc: Nfc, command: list[str], number: 
     assert (code, out) == (2, "")
     assert f"Invalid value for '{command[-1]}'" in err
     assert "is not in the range" in err
+
+
+def test_a_prefix_with_bits_behind_it_is_told_without_them() -> None:
+    with pytest.raises(UsageError, match="has host bits set") as refused:
+        parse_prefix("fd00:a::4/64")
+    assert refused.value.hint == "did you mean fd00:a::/64?"
+    with pytest.raises(UsageError, match="is not an IPv6 prefix") as refused:
+        parse_prefix("fd00:a::4/129")
+    assert refused.value.hint is None
 
 
 def test_streams_that_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:

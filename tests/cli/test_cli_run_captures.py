@@ -16,6 +16,7 @@ import pytest
 from run_packets import H1, H2, STDLIB, TIME, Nfc, read, sid, summary, write
 
 from nfc.packet import capture, icmp, ip, links, packet, pcap
+from nfc.run.tally import Tally
 
 
 def test_a_capture_that_ends_too_early(nfc: Nfc, tmp_path: Path) -> None:
@@ -149,3 +150,12 @@ def test_packets_longer_than_any(nfc: Nfc, tmp_path: Path) -> None:
         code, said, _ = nfc("run", STDLIB / "dt6.nf", "--pcap", path, "--json", "--engine", engine)
         assert code == 0
         assert sum(summary(said)["passed_over"].values()) == 2
+
+
+def test_reasons_of_as_many_packets_are_in_the_order_of_lines() -> None:
+    tally = Tally()
+    for line in (15, 9, 100):
+        tally.dropped[f"by the rule at line {line}"] = 3
+    tally.dropped["hop limit"] = 4
+    said = [line for line in tally.lines() if "dropped" in line or "line" in line]
+    assert [line.split()[-1] for line in said] == ["limit", "9", "15", "100"]
