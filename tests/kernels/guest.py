@@ -25,7 +25,7 @@ from guest_image import BUSYBOX, REPOSITORY, write_base, write_files, write_modu
 
 QEMU = "qemu-system-x86_64"
 TIMEOUT_S = 120.0
-START_TIMEOUT_S = 45.0  # 3 to 6 s on an idle machine
+START_TIMEOUT_S = 120.0  # 3 to 6 s on an idle machine
 _BEGIN = b"--- the command begins\n"
 _END = b"\n--- the command ended with "
 

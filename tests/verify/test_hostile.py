@@ -27,7 +27,7 @@ from nfc.bpf.version import KernelVersion
 from nfc.compiler import compile_file
 from nfc.errors import ObjectError
 from nfc.resources import data_dir
-from nfc.verify import checks, machine
+from nfc.verify import checks, walk
 from nfc.verify.checks import check_linked, check_path
 
 NOW = KernelVersion.running()
@@ -49,7 +49,7 @@ def alone(code: bytes, maps: tuple[MapDef, ...] = (), at: tuple[int, ...] = ()) 
 def test_a_counter_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole million takes some 8 s of processor time; a tenth shows the same."""
     some = replace(limits(NOW), processed=100_000)
-    monkeypatch.setattr(machine, "limits", lambda version: some)
+    monkeypatch.setattr(walk, "limits", lambda version: some)
     obj = alone(COUNTS_ON)
     report = check_linked(obj, link(obj, "one"), "in", NOW)
     assert "more than 100000 instructions" in report.violations[0].message
