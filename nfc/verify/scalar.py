@@ -376,7 +376,8 @@ def _deduce_mixed(
 
 
 def checked(found: Scalar) -> Scalar:
-    """Ranges without a number in them say nothing (reg_bounds_sanity_check)."""
+    """Ranges without a number in them say nothing (reg_bounds_sanity_check); before 6.8 nothing
+    looks for them, and a number whose bits are all known still decides what it is compared with."""
     if (
         found.umin > found.umax or found.smin > found.smax
         or found.u32min > found.u32max or found.s32min > found.s32max
@@ -384,7 +385,8 @@ def checked(found: Scalar) -> Scalar:
             found.umin == found.umax == found.value and found.smin == found.smax == s64(found.value)
         ))
     ):  # fmt: skip
-        return make((found.value, found.mask, *UNBOUNDED)) if _Mode.modern else UNKNOWN
+        known = _Mode.modern or not found.mask
+        return make((found.value, found.mask, *UNBOUNDED)) if known else UNKNOWN
     return found
 
 

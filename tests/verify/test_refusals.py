@@ -166,3 +166,16 @@ def test_where_and_how_it_came_there(tmp_path: Path) -> None:
     assert violation.instruction == 3
     assert violation.path == ("instruction 1: no jump",)
     assert "r2" in violation.message
+
+
+@pytest.mark.parametrize("version", ["6.1", "6.12"])
+def test_what_a_number_that_is_known_is_compared_with_stays_decided(version: str) -> None:
+    """0 is equal to none of 2 to 257, which Linux 6.1 does not see; but it does not lose the 0 on
+    that way: it jumps past the load from nowhere. Seen in the kernel's own test_lwt_seg6local."""
+    code = (
+        load(4, 2, 1, 8) + insn(0x57, 2, imm=0xFF) + insn(0x07, 2, imm=2) + mov(7, 0)
+        + insn(0x1D, 7, 2, off=2) + RETURN_0
+        + insn(JEQ0, 7, off=1) + load(1, 0, 7, 0) + RETURN_0
+    )  # fmt: skip
+    obj = Object((Program("f", "lwt_in", code),), license="GPL")
+    assert not check_linked(obj, link(obj, "f"), "in", KernelVersion.parse(version)).violations
