@@ -8,15 +8,16 @@ setup: ## Make .venv and install the tools that the tests need (a no-op when up 
 	@scripts/setup test
 
 # Two files of tests at a time, as much of what they do is waiting for packets; then, one by one,
-# those that measure time.
-BESIDE = -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
+# those that measure time. A machine that stood still while one measured gives it another try, up
+# to three in all, which the summary names; what is wrong is so every time.
+BESIDE = -n 2 --dist loadfile --no-loadscope-reorder -p no:rerunfailures -m "not alone"
 
 test: lint ## Lint, then run every test (T="tests/bpf -k name": only these; as root: kernel tests too)
 ifdef T
 	@.venv/bin/python -m pytest $(T)
 else
 	@.venv/bin/python -m pytest $(BESIDE); beside=$$?; \
-		.venv/bin/python -m pytest -m alone && exit $$beside
+		.venv/bin/python -m pytest -m alone --reruns 2 && exit $$beside
 endif
 
 kernels: setup ## Run objects and packets on Linux 5.10, 6.1 and 6.12, under qemu (some ten minutes)

@@ -203,19 +203,19 @@ def test_a_wire_delays_by_what_it_says(lab: str, way: str, expected_ms: float) -
 @pytest.mark.alone
 def test_a_wire_carries_its_rate_and_queues_as_much_as_it_says(lab: str) -> None:
     standing.change_link(lab, "slow", {"delay": 0}, {})
-    longest = []
-    for _ in range(4):
-        found = one_way(lab, "h1", "h2", "fd00:2::2", rate=26e6, size=1000, seconds=0.5)
-        assert found.rate <= 1.005 * 20e6
-        assert found.received < found.sent
-        assert found.reordered == 0
-        assert found.delay_us is not None
-        longest.append((found.delay_us.maximum, found.rate))
-        # The queue of 50 kB takes 20 ms at 20 Mbit/s, and the packet itself 0.4. A machine that
-        # stands still adds its own, and is given another try.
-        if 17_000 < found.delay_us.maximum < 26_000 and found.rate > 0.97 * 20e6:
+    found = []
+    for _ in range(6):
+        one = one_way(lab, "h1", "h2", "fd00:2::2", rate=26e6, size=1000, seconds=0.5)
+        assert one.received < one.sent
+        assert one.reordered == 0
+        assert one.delay_us is not None
+        found.append((one.delay_us.maximum, one.rate))
+        # The queue of 50 kB takes 20 ms at 20 Mbit/s, and the packet itself 0.4. Where the machine
+        # stood still, the wire caught up: a first packet that came late makes the time that the
+        # rate is taken over shorter. Such a round says nothing.
+        if 17_000 < one.delay_us.maximum < 26_000 and 0.97 * 20e6 < one.rate <= 1.005 * 20e6:
             return
-    pytest.fail(f"delays of up to so many µs, and the rate: {longest}")
+    pytest.fail(f"delays of up to so many µs, and the rate: {found}")
 
 
 @pytest.mark.alone
