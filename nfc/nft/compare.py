@@ -109,8 +109,8 @@ def _rule(scene: Scene, statement: tree.ExpectRule, step: Step) -> Iterator[Fail
     if not 1 <= statement.number <= count:
         said = f"{step.compiled.function.name} has rules 1 to {count}"
         scene.values.error(statement.span, said)
-    elif step.seen is not None and step.rule != statement.number - 1:
-        got = "none" if step.rule is None else str(step.rule + 1)
+    elif step.seen is not None and statement.number - 1 not in step.rules:
+        got = ", ".join(str(rule + 1) for rule in step.rules) or "none"
         said = f"rule\n  expected {statement.number}\n  got      {got}"
         yield Failure(statement.span, "another rule took the packet", said)
 

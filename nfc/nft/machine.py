@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from ipaddress import IPv6Network
+from ipaddress import IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Protocol
 
 from nfc.compiler import Compiled
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from nfc.kernel.anymap import AnyMap
 
 OUT = "out"  # the link of everything that no route of the test covers
+MTU = 9000  # bytes, of every link
 META = ("mark", "priority", "ingress", "hash", "cpu")
+
+
+def leads(to: IPv6Address) -> bool:
+    """Whether a router can have a route to an address."""
+    return not (to.is_multicast or to.is_link_local or to.is_loopback or to.is_unspecified)
 
 
 class UnableError(Exception):

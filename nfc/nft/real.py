@@ -28,7 +28,7 @@ from nfc.kernel.tables import MAIN
 from nfc.lab import Lab
 from nfc.lab.traffic import Capture, sender
 from nfc.manifest import EVENTS_MAP
-from nfc.nft.machine import META, OUT, RouteTo, Seen, UnableError
+from nfc.nft.machine import META, MTU, OUT, RouteTo, Seen, UnableError, leads
 from nfc.nft.subject import Subject
 from nfc.sema import typed
 from nfc.vm.fib import TUNNEL_SOURCE
@@ -36,7 +36,6 @@ from nfc.vm.fib import TUNNEL_SOURCE
 if TYPE_CHECKING:
     from nfc.kernel.maps import Map
 
-MTU = 9000
 MAX_LINKS = 8
 MAX_WAIT = 2_000_000_000  # ns
 ARRIVE_S = 5.0
@@ -280,7 +279,7 @@ class RealSession:
         to = IPv6Address(packet[24:40])
         if to in self._on:
             return
-        if to.is_multicast or to.is_link_local or to.is_loopback or to.is_unspecified or to in _OWN:
+        if not leads(to) or to in _OWN:
             raise UnableError(f"no route leads packets to {to} to a function")
         link = self._link_of(to)
         gateway = None if self._function.hook == "endpoint" else self._place.gateway(link)

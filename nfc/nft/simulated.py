@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import IPv6Address, IPv6Network
 
 from nfc.bpf.reader import read_object
 from nfc.compiler import Compiled
 from nfc.errors import UsageError
 from nfc.manifest import EVENTS_MAP
-from nfc.nft.machine import OUT, RouteTo, Seen, UnableError
+from nfc.nft.machine import MTU, OUT, RouteTo, Seen, UnableError, leads
 from nfc.nft.subject import Subject
 from nfc.nft.walk import EPOCH
 from nfc.vm.fib import Fib, Route
 from nfc.vm.maps import VmMap
+from nfc.vm.packet import IPV6_SIZE
 from nfc.vm.simulator import Packet, Simulator
 
 
@@ -62,6 +65,7 @@ class SimulatedSession:
         """Begin at a time of its own, which only the test moves. `executed` takes the slots of
         instructions, where it is given."""
         self._simulator, self._executed = simulator, executed
+        self._on: set[IPv6Address] = set()
         simulator.now = EPOCH
 
     @property
@@ -101,6 +105,7 @@ class SimulatedSession:
     def send(self, packet: bytes, meta: Mapping[str, int]) -> Seen:
         """Run the function on a packet."""
         now = self._simulator.now
+        self._lead(packet)
         try:
             if self._executed is None:
                 outcome = self._simulator.run(Packet(packet, **meta))
@@ -122,3 +127,16 @@ class SimulatedSession:
             str(outcome.fault) if outcome.fault else "",
             outcome.reason,
         )
+
+    def _lead(self, packet: bytes) -> None:
+        """Put the function on the route of this packet's destination, as on real routes: packets
+        that it sends there come to it again. And have links of their MTU."""
+        fib = self._simulator.fib
+        to = IPv6Address(packet[24:40]) if len(packet) >= IPV6_SIZE else None
+        if to is not None and to not in self._on and leads(to):
+            self._on.add(to)
+            fib = fib.with_function(IPv6Network(to), OUT)
+        # No real link carries a packet that is longer from the beginning; here it is let through.
+        mtu = MTU if len(packet) <= MTU else Fib.default().mtu
+        if fib is not self._simulator.fib or mtu != fib.mtu:
+            self._simulator.fib = replace(fib, mtu=mtu)

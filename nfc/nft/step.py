@@ -75,12 +75,20 @@ class Step:
         return replace(self, events=tuple(_events(program, self.seen.records)))
 
     @property
-    def rule(self) -> int | None:
-        """The rule that the packet took, counted from 0."""
+    def rules(self) -> list[int]:
+        """The rules that the packet took, counted from 0: several where its route has led it to
+        the function again."""
         if self.before is None or self.after is None:
-            return None
+            return []
         pairs = zip(self.before.rules, self.after.rules, strict=True)
-        return next((i for i, (a, b) in enumerate(pairs) if b.packets > a.packets), None)
+        return [i for i, (a, b) in enumerate(pairs) if b.packets > a.packets]
+
+    @property
+    def rule(self) -> int | None:
+        """The rule that the packet took; of several the one that drops it, or else the first."""
+        found = self.rules
+        dropping = [i for i in found if self.after is not None and self.after.rules[i].drops]
+        return next(iter(dropping or found), None)
 
     @property
     def error(self) -> str:

@@ -169,7 +169,7 @@ class Bridge:
         for one in machine.map_list.values():
             self._map(one)
         machine.on_adopted = self._map
-        self._fib()
+        self.rerouted()
 
     def _map(self, one: VmMap) -> None:
         """Describe a map."""
@@ -185,7 +185,8 @@ class Bridge:
             entry.used = one.produced - one.consumed
             self.rings.append(one)
 
-    def _fib(self) -> None:
+    def rerouted(self) -> None:
+        """Describe the machine's forwarding table, which is another now."""
         fib, native = self.machine.fib, self.native
         native.mtu = fib.mtu
         native.rest = self.link_number(fib.rest)

@@ -212,6 +212,12 @@ class Simulator:
         """The router's forwarding table."""
         return self.machine.fib
 
+    @fib.setter
+    def fib(self, value: Fib) -> None:
+        self.machine.fib = value
+        if self._bridge is not None:
+            self._bridge.rerouted()
+
     @property
     def draws(self) -> list[int]:
         """Random numbers (u32) that programs get before those of the generator."""
