@@ -279,7 +279,7 @@ def parse(text: str, name: str) -> dict[str, Any]:
     """What a text in TOML says. Raises NfcError with the line."""
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # the first: a number of too many digits, too
         raise NfcError(f"{name}: {error}") from None
 
 

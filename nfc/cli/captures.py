@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from nfc.cli import files
-from nfc.errors import NfcError, UsageError
+from nfc.errors import NfcError
 
 if TYPE_CHECKING:
     from nfc.run.session import Session
@@ -27,7 +27,7 @@ def params(words: tuple[str, ...]) -> dict[str, str]:
 
 
 def load(session: Session, tables: Iterable[Path]) -> None:
-    """Put the entries of --table into a session's tables. Raises UsageError."""
+    """Put the entries of --table into a session's tables. Raises NfcError."""
     from nfc.run.session import parse_tables
 
     for file in tables:
@@ -35,7 +35,7 @@ def load(session: Session, tables: Iterable[Path]) -> None:
             try:
                 session.load(name, items)
             except NfcError as error:
-                raise UsageError(f"{file}: {error.message}", hint=error.hint) from None
+                raise NfcError(f"{file}: {error.message}", hint=error.hint) from None
 
 
 @contextmanager

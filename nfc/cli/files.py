@@ -9,21 +9,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nfc.errors import UsageError
+from nfc.errors import NfcError, UsageError
 
 MAX_FILE_BYTES = 64 << 20
 
 
 def read(file: Path) -> bytes:
-    """All of a file, `-` being standard input. Raises UsageError."""
+    """All of a file, `-` being standard input. Raises NfcError."""
     try:
         source = sys.stdin.buffer if str(file) == "-" else file.open("rb")
         with source:
             data = source.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror or error}") from None
+        raise NfcError(f"cannot read {file}: {error.strerror or error}") from None
     if len(data) > MAX_FILE_BYTES:
-        raise UsageError(f"{file} is larger than {MAX_FILE_BYTES} bytes")
+        raise NfcError(f"{file} is larger than {MAX_FILE_BYTES} bytes")
     return data
 
 
@@ -36,16 +36,16 @@ def not_over(out: Path | None, *read: Path | None) -> None:
 
 
 def read_text(file: Path) -> str:
-    """The same as text. Raises UsageError."""
+    """The same as text. Raises NfcError."""
     try:
         return read(file).decode()
     except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is no UTF-8 text (byte {error.start})") from None
+        raise NfcError(f"{file} is no UTF-8 text (byte {error.start})") from None
 
 
 def read_json(file: Path) -> Any:
-    """The value in a JSON file. Raises UsageError."""
+    """The value in a JSON file. Raises NfcError."""
     try:
         return json.loads(read(file))
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{file} is not JSON: {str(error)[:100]}") from None
+        raise NfcError(f"{file} is not JSON: {str(error)[:100]}") from None

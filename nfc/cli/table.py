@@ -9,7 +9,7 @@ import click
 
 from nfc.cli import files, options
 from nfc.cli.output import errors_as_json, show_json
-from nfc.errors import UsageError
+from nfc.errors import NfcError, UsageError
 
 
 @click.group("table")
@@ -129,5 +129,5 @@ def _entries(file: Path) -> list[Any]:
     if isinstance(found, dict):
         found = found.get("entries")
     if not isinstance(found, list):
-        raise UsageError(f"{file} holds no list of entries")
+        raise NfcError(f"{file} holds no list of entries")
     return found

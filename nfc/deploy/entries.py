@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nfc.errors import KernelError, UsageError
+from nfc.errors import KernelError, NfcError, UsageError
 from nfc.manifest import Field, Table
 from nfc.observe import values
 from nfc.observe.tables import Entries, Key, Row, pack, unpack
@@ -82,7 +82,7 @@ def load(found: Entries, items: Iterable[Any], *, only: bool = False) -> int:
     """Put entries of the form that `Shown.to_json` gives, and return how many; with `only`, remove
     all others.
 
-    Everything is checked before anything is put. Raises UsageError, which says what is wrong
+    Everything is checked before anything is put. Raises NfcError, which says what is wrong
     with which entry; KernelError where the table is full, with the entries that were there back.
     """
     wanted: dict[Key, Row] = {}
@@ -91,7 +91,7 @@ def load(found: Entries, items: Iterable[Any], *, only: bool = False) -> int:
             key, settings = _item(found.table, item)
             wanted[key] = _new_row(found, key, settings, fresh=only)
         except UsageError as error:
-            raise UsageError(f"entry {number}: {error.message}", hint=error.hint) from None
+            raise NfcError(f"entry {number}: {error.message}", hint=error.hint) from None
     before = dict(found.items())
     try:
         if only:

@@ -138,7 +138,7 @@ def load(
 ) -> int:
     """Put entries of the form that `Shown.to_json` gives; with `only`, remove all others.
 
-    Everything is checked before anything is put. Raises UsageError, which says what is wrong
+    Everything is checked before anything is put. Raises NfcError, which says what is wrong
     with which entry; KernelError where the table is full, with the entries that were there back.
     """
     with _opened(name, table, netns) as found:

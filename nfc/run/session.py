@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nfc.deploy import entries, settings
-from nfc.errors import UsageError
+from nfc.errors import NfcError, UsageError
 from nfc.kernel.params import read_params, write_params
 from nfc.manifest import PARAMS_SECTION, Manifest, Table
 from nfc.observe.counters import Counters, read_counters
@@ -121,7 +121,7 @@ class Session:
     # ---- tables -----------------------------------------------------------------------------
 
     def load(self, name: str, items: list[Any]) -> int:
-        """Put entries into a table, as `nfc table load` does; how many. Raises UsageError."""
+        """Put entries into a table, as `nfc table load` does; how many. Raises NfcError."""
         known = {table.name: table for table in self.tables()}
         if name not in known:
             raise UsageError(
@@ -148,7 +148,7 @@ class Session:
 
 def parse_tables(found: Any, where: str) -> list[tuple[str, list[Any]]]:
     """(table, entries) of a file: what `nfc table show --json` gives, a list of such, or what
-    `nfc run --json` gives as its tables. Raises UsageError."""
+    `nfc run --json` gives as its tables. Raises NfcError."""
     if isinstance(found, dict) and isinstance(found.get("tables"), list):
         found = found["tables"]
     if not isinstance(found, list):
@@ -158,7 +158,7 @@ def parse_tables(found: Any, where: str) -> list[tuple[str, list[Any]]]:
         name = one.get("table") if isinstance(one, dict) else None
         items = one.get("entries") if isinstance(one, dict) else None
         if not isinstance(name, str) or not isinstance(items, list):
-            raise UsageError(
+            raise NfcError(
                 f'{where}: this is not of the form {{"table": "NAME", "entries": […]}}',
                 hint="'nfc table show NAME TABLE --json' writes it",
             )

@@ -22,14 +22,14 @@ from __future__ import annotations
 
 import errno
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
 
-from nfc.errors import UsageError
+from nfc import config
+from nfc.errors import NfcError, UsageError
 from nfc.kernel.tables import table_id
 
 MAIN, LOCAL = 254, 255
@@ -99,12 +99,8 @@ class Fib:
 
     @staticmethod
     def parse(text: str, name: str) -> Fib:
-        """Read the notation above; `name` is the file's, for errors. Raises UsageError."""
-        try:
-            parsed = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise UsageError(f"{name}: {error}") from None
-        return _Reader(text, name).fib(parsed)
+        """Read the notation above; `name` is the file's, for errors. Raises NfcError."""
+        return _Reader(text, name).fib(config.parse(text, name))
 
     def with_function(self, prefix: IPv6Network, link: str = "") -> Fib:
         """The same where the function lies on the route to `prefix` in table main: on a new one by
@@ -190,13 +186,13 @@ class _Reader:
         self.lines = text.splitlines()
         self.name = name
 
-    def fail(self, key: str, message: str) -> UsageError:
+    def fail(self, key: str, message: str) -> NfcError:
         """The error for what stands at a key: its first line that begins with it."""
         pattern = re.compile(r"\s*(\[.*)?[\"']?" + re.escape(key) + r"[\"'\]\s=]")
         for number, line in enumerate(self.lines, 1):
             if pattern.match(line + " "):
-                return UsageError(f"{self.name}:{number}: {key}: {message}")
-        return UsageError(f"{self.name}: {key}: {message}")
+                return NfcError(f"{self.name}:{number}: {key}: {message}")
+        return NfcError(f"{self.name}: {key}: {message}")
 
     def fib(self, parsed: dict[str, object]) -> Fib:
         known = ("mtu", "tunnel_source", "own", "routes", "marks", "rest", "links")

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 import pytest
 
-from nfc.errors import UsageError
+from nfc.errors import NfcError
 from nfc.vm.fib import Fib
 
 TEXT = """\
@@ -97,14 +97,19 @@ WRONG = {
 
 @pytest.mark.parametrize(("text", "message"), WRONG.items(), ids=WRONG.keys())
 def test_what_is_wrong_with_a_file(text: str, message: str) -> None:
-    with pytest.raises(UsageError) as error:
+    with pytest.raises(NfcError) as error:
         Fib.parse(text, "fib.toml")
     assert error.value.message.startswith(message)
 
 
 def test_a_list_without_end() -> None:
-    with pytest.raises(UsageError, match=r"fib\.toml: "):
+    with pytest.raises(NfcError, match=r"fib\.toml: "):
         Fib.parse("own = " + "[" * 100_000, "fib.toml")
+
+
+def test_a_number_without_end() -> None:
+    with pytest.raises(NfcError, match=r"fib\.toml: "):
+        Fib.parse("mtu = " + "9" * 5000, "fib.toml")
 
 
 def test_routes_that_have_the_function() -> None:
