@@ -6,6 +6,7 @@ none of them needs the compiler. A manifest is plain data, and goes to JSON and 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 # The one writable data section of an nfc object holds the params, twice: a u64 that says which
@@ -14,6 +15,22 @@ from dataclasses import dataclass
 PARAMS_SECTION = ".data"
 PARAMS_ACTIVE_SIZE = 8
 EVENTS_MAP = "events"  # ring buffer; every record begins with a u64 that is the event's index
+# Types of maps (uapi/linux/bpf.h, enum bpf_map_type) by kind of table, and whether each CPU has its
+# own.
+TABLE_TYPES = {
+    ("hash", False): 1,
+    ("array", False): 2,
+    ("hash", True): 5,
+    ("array", True): 6,
+    ("lru", False): 9,
+    ("lru", True): 10,
+    ("prefix", False): 11,
+}
+
+_UNSIGNED = re.compile(r"u([1-9]|[1-5][0-9]|6[0-4])")
+_BYTES = re.compile(r"bytes([1-9]|1[0-6])")
+_SIZES = {"ipv6": 16, "bool": 1, "timestamp": 8, "duration": 8}
+_MAX_SIZE = 1 << 16  # of params, keys, entries, or a record, bytes; far more than there can be
 
 
 @dataclass(frozen=True)
@@ -108,3 +125,37 @@ class Manifest:
     def stats_map(self) -> str:
         """Name of the per-CPU array whose one entry is the u64 counters, in order."""
         return f"{self.function}_stats"
+
+
+def memory_size(type_: str) -> int | None:
+    """Bytes that a value of a type takes (docs/language.md, "Values and types"); None: no type."""
+    unsigned = _UNSIGNED.fullmatch(type_)
+    raw = _BYTES.fullmatch(type_)
+    if raw is not None:
+        return int(raw[1])
+    if unsigned is None:
+        return _SIZES.get(type_)
+    return next(size for size in (1, 2, 4, 8) if int(unsigned[1]) <= 8 * size)
+
+
+def misfit(manifest: Manifest) -> str:
+    """What in a manifest cannot be, whoever wrote it: sizes, and fields that are not where they
+    are said to be. Empty: nothing."""
+    if not 0 <= manifest.params_size < _MAX_SIZE:
+        return "params_size"
+    fields = [(p.field, manifest.params_size) for p in manifest.params]
+    for event in manifest.events:
+        fields += [(field, event.size) for field in event.fields]
+        if not 0 <= event.size <= _MAX_SIZE or event.index < 0 or event.packet_bytes < 0:
+            return f"event {event.name} has a size or number that cannot be"
+    for table in manifest.tables:
+        fields += [(field, table.key_size) for field in table.keys]
+        fields += [(field, table.value_size) for field in table.fields]
+        if not table.keys:
+            return f"{table.name} is not a table: it has no key"
+    for field, size in fields:
+        if field.size != memory_size(field.type):
+            return f"{field.name} is a {field.type!r} of {field.size} bytes"
+        if not 0 <= field.offset <= size - field.size or size > _MAX_SIZE:
+            return f"{field.name} is out of bounds"
+    return ""

@@ -14,7 +14,15 @@ from nfc.codegen.debuginfo import DebugInfo
 from nfc.codegen.function import emit_function
 from nfc.codegen.memory import packets_size, scratch_size
 from nfc.codegen.target import Target
-from nfc.manifest import EVENTS_MAP, PARAMS_SECTION, Field, Manifest, Param, Table
+from nfc.manifest import (
+    EVENTS_MAP,
+    PARAMS_SECTION,
+    TABLE_TYPES,
+    Field,
+    Manifest,
+    Param,
+    Table,
+)
 from nfc.plan.plan import Plan
 from nfc.syntax.source import Source
 
@@ -23,15 +31,6 @@ LAYOUT = "e-m:e-p:64:64-i64:64-i128:128-n32:64-S128"
 LICENSE = b"GPL\0"  # most helpers that routing needs are GPL only
 # uapi/linux/bpf.h, enum bpf_map_type
 PERCPU_ARRAY, RINGBUF = 6, 27
-MAP_TYPES = {
-    ("hash", False): 1,
-    ("array", False): 2,
-    ("hash", True): 5,
-    ("array", True): PERCPU_ARRAY,
-    ("lru", False): 9,
-    ("lru", True): 10,
-    ("prefix", False): 11,
-}
 NO_PREALLOC = 1  # BPF_F_NO_PREALLOC, which a longest-prefix map has to say
 EVENTS_BYTES = 256 * 1024  # a power of two and whole pages (ringbuf_map_alloc)
 # libbpf's names, src/libbpf.c section_defs: exact, without a suffix
@@ -157,7 +156,7 @@ def _stats(module: ir.Module, debug: DebugInfo, unit: Unit) -> ir.GlobalVariable
 
 def _table(module: ir.Module, debug: DebugInfo, table: Table) -> ir.GlobalVariable:
     """A table, state or keyed counter as a map."""
-    members: list[tuple[str, object]] = [("type", MAP_TYPES[table.kind, table.per_cpu])]
+    members: list[tuple[str, object]] = [("type", TABLE_TYPES[table.kind, table.per_cpu])]
     members.append(("max_entries", table.entries))
     if table.kind == "prefix":
         members.append(("map_flags", NO_PREALLOC))

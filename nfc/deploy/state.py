@@ -25,16 +25,12 @@ from typing import Any
 from nfc.deploy.namespaces import HERE, entered_by, shown, split
 from nfc.deploy.shapes import build
 from nfc.errors import NfcError, PrivilegeError, UsageError
-from nfc.manifest import Manifest
+from nfc.manifest import Manifest, misfit
 
 MAX_RECORD_BYTES = 1 << 20
 DEFAULT_METRIC = 1024  # IP6_RT_PRIO_USER, net/ip6_fib.h: what the kernel takes when told nothing
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")  # of a deployed function
 HOOKS = ("endpoint", "in", "out", "xmit")
-_UNSIGNED = re.compile(r"u([1-9]|[1-5][0-9]|6[0-4])")
-_BYTES = re.compile(r"bytes([1-9]|1[0-6])")
-_SIZES = {"ipv6": 16, "bool": 1, "timestamp": 8, "duration": 8}
-_MAX_SIZE = 1 << 16  # of params or a record of an event, bytes; far more than there can be
 _ROUTE = {
     "prefix": (str,),
     "dev": (str,),
@@ -144,31 +140,11 @@ def _check(record: Record) -> None:
         if type(route.get(key)) not in kinds:
             raise ValueError(f"route.{key} is {route.get(key)!r}")
     ipaddress.IPv6Network(route["prefix"])
-    if not 0 <= manifest.params_size < _MAX_SIZE:
-        raise ValueError("params_size")
-    sizes = [(p.field, manifest.params_size) for p in manifest.params]
-    sizes += [(f, e.size) for e in manifest.events for f in e.fields]
     for table in manifest.tables:
-        sizes += [(f, table.key_size) for f in table.keys]
-        sizes += [(f, table.value_size) for f in table.fields]
-        if not NAME.fullmatch(table.name) or len(table.keys) < 1:
+        if not NAME.fullmatch(table.name):
             raise ValueError(f"{table.name[:80]!r} is not a table")
-    for field, size in sizes:
-        if field.size != memory_size(field.type):
-            raise ValueError(f"{field.name} is a {field.type!r} of {field.size} bytes")
-        if not 0 <= field.offset <= size - field.size or size > _MAX_SIZE:
-            raise ValueError(f"{field.name} is out of bounds")
-
-
-def memory_size(type_: str) -> int | None:
-    """Bytes that a value of a type takes (docs/language.md, "Values and types"); None: no type."""
-    unsigned = _UNSIGNED.fullmatch(type_)
-    raw = _BYTES.fullmatch(type_)
-    if raw is not None:
-        return int(raw[1])
-    if unsigned is None:
-        return _SIZES.get(type_)
-    return next(size for size in (1, 2, 4, 8) if int(unsigned[1]) <= 8 * size)
+    if problem := misfit(manifest):
+        raise ValueError(problem)
 
 
 def check_netns(netns: str | None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nfc.errors import UsageError
+from nfc.errors import KernelError, UsageError
 from nfc.manifest import Field, Table
 
 if TYPE_CHECKING:
@@ -44,10 +44,22 @@ def unpack(fields: Sequence[Field], data: bytes, *, raw: bool = False) -> tuple[
 @dataclass(frozen=True)
 class Entries:
     """The entries of an open map. Keys are numbers as declared; a prefix's are (length in bits,
-    address), an array's the index."""
+    address), an array's the index. Raises KernelError for a map of other sizes."""
 
     map: AnyMap
     table: Table
+
+    def __post_init__(self) -> None:
+        """Look at the sizes: a record may be older than the map, or somebody's own."""
+        info, table = self.map.info, self.table
+        there = (info.key_size, info.value_size, info.per_cpu)
+        wanted = (table.key_size, table.value_size, table.per_cpu)
+        if there != wanted:
+            has, ought = (
+                f"keys of {key} and values of {value} bytes{', a value per CPU' * per_cpu}"
+                for key, value, per_cpu in (there, wanted)
+            )
+            raise KernelError(f"map {info.name} is not {table.name}: it has {has}, not {ought}")
 
     def items(self) -> Iterator[tuple[Key, tuple[Row, ...]]]:
         """Every key, and its row on each possible CPU; one row where CPUs share it."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
+from nfc.errors import NfcError
 from nfc.observe.events import Decoded, decode
 from nfc.packet import capture, pcap, pcapng
 from nfc.packet.pcap import Record
@@ -23,6 +24,7 @@ from nfc.vm.batch import PACKETS, Batch, Done
 from nfc.vm.drive import ELSEWHERE, SENT, SKIPPED
 
 _CHUNK: Final = 4 << 20  # bytes that are read at a time
+_MOST_EVENTS: Final = 1 << 16  # of one file, far more than there are
 _BPF_DROP: Final = "program returned BPF_DROP"
 
 
@@ -208,10 +210,11 @@ class _Run:
             for (name, _), count in done.kinds(0).items():
                 self.tally.events[name] += count
             return
-        if not manifest.events:
-            return
         names = {declared.index: declared.name for declared in manifest.events}
-        for (_, number), count in done.kinds(1 + max(names)).items():
+        kinds = min(1 + max(names, default=-1), _MOST_EVENTS)
+        for (_, number), count in done.kinds(kinds).items():
+            if number not in names:
+                raise NfcError(f"a record is no event of {manifest.function}")
             self.tally.events[names[number]] += count
         if self.event is not None:
             for index, _, record in done.records:

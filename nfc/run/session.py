@@ -14,6 +14,7 @@ from nfc.manifest import PARAMS_SECTION, Manifest, Table
 from nfc.observe.counters import Counters, read_counters
 from nfc.observe.events import Decoded, decode
 from nfc.observe.tables import Entries
+from nfc.run import fits
 from nfc.run.subject import Subject
 from nfc.syntax.diagnostics import nearest
 from nfc.vm.simulator import Outcome, Packet, Simulator
@@ -52,6 +53,8 @@ class Session:
     ) -> None:
         """Make the simulator and set params. Raises UsageError, ObjectError."""
         self.subject = subject
+        if subject.manifest is not None:
+            fits.check(subject.manifest, subject.obj)
         self.simulator = Simulator(
             subject.obj,
             subject.program,
@@ -91,6 +94,8 @@ class Session:
         pairs = zip(self.fields, before, self._before, strict=True)
         changed = [counter for counter, was, now_ in pairs if was != now_]
         rules = [self.fields.index(c) for c in changed if c.kind == "rule"]  # they come first
+        if outcome.fate == "dropped":  # by a rule that did not take it the first time, maybe
+            rules.sort(key=lambda place: not self.fields[place].drops)
         errors = [c.name for c in changed if c.kind == "error"]
         return Ran(
             outcome,
