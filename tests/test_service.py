@@ -81,6 +81,6 @@ def test_a_terminal_that_is_gone_ends_it() -> None:
                 os.close(ours)
             else:
                 process.send_signal(signal.SIGHUP)
-            assert process.wait(10) == status
+            assert process.wait(60) == status
             if not closed:
                 os.close(ours)

@@ -26,7 +26,7 @@ _ECHO, _REPLY = 128, 129
 _HEAD: Final = struct.Struct("!QQ")  # a datagram's number, and when it was sent (ns since 1970)
 _TIME: Final = struct.Struct("@qq")
 _RETRANSMITTED: Final = 100  # tcpi_total_retrans in struct tcp_info, uapi/linux/tcp.h
-_GRACE: Final = 1.0  # seconds to wait for what is under way
+_GRACE: Final = 1.0  # seconds to wait for what is under way, where it does not come
 
 
 @dataclass(frozen=True)

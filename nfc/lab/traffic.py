@@ -64,7 +64,7 @@ class Capture(Closing):
                 f"cannot capture on {interface}: {error.strerror}", errno=error.errno or 0
             ) from error
 
-    def packets(self, count: int, timeout: float = 1.0) -> list[bytes]:
+    def packets(self, count: int, timeout: float = 30.0) -> list[bytes]:
         """The next `count` packets, fewer if `timeout` seconds pass first.
 
         Returns as soon as there are `count`; packets after that wait for the next call. Each

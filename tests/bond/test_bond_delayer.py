@@ -34,7 +34,7 @@ def send(count: int, to: str = SID, size: int = 0) -> None:
 
 def until(delayer: Delayer, packets: int) -> Lost:
     """Wait until so many came to it; what of them was lost."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         lost = delayer.lost()
         if delayer.carried + lost.full == packets:
@@ -76,7 +76,8 @@ def test_ten_thousand_wait_and_no_more(net: Chain) -> None:
 
 def test_what_the_queue_of_the_interface_drops_is_counted(net: Chain) -> None:
     """As the queue itself counts it."""
-    slow = ["sh", "-c", "tc qdisc add dev eth0 root tbf rate 1mbit burst 2k limit 5000"]
+    # So slow that it makes no room, however long it takes to send.
+    slow = ["sh", "-c", "tc qdisc add dev eth0 root tbf rate 8kbit burst 2k limit 5000"]
 
     def lost() -> tuple[Lost, str] | None:
         if subprocess.run(slow, capture_output=True, check=False).returncode:
@@ -89,11 +90,15 @@ def test_what_the_queue_of_the_interface_drops_is_counted(net: Chain) -> None:
         subprocess.run(["tc", "qdisc", "del", "dev", "eth0", "root"], check=True)
         return delayer.lost(), said
 
-    found = net.lab.run("r1", lost)
-    if found is None:
-        pytest.skip("no tc, or a kernel without tbf")
-    assert found[0].refused > 50
-    assert f"dropped {found[0].refused}," in found[1]
+    for _ in range(5):  # the kernel may have something of its own to send meanwhile
+        found = net.lab.run("r1", lost)
+        if found is None:
+            pytest.skip("no tc, or a kernel without tbf")
+        assert found[0].refused > 50
+        if f"dropped {found[0].refused}," in found[1]:
+            break
+    else:
+        pytest.fail(f"{found}")
 
 
 def test_an_interface_that_is_made_anew_is_used(net: Chain) -> None:
@@ -127,11 +132,13 @@ def test_an_interface_that_is_made_anew_is_used(net: Chain) -> None:
 
 
 def test_what_the_interface_refuses_is_counted(net: Chain) -> None:
+    """The interface is down when the packets are due; no clock says whether it is down in time."""
+
     def lost() -> Lost:
         with Delayer("bond-x", SID, "eth1") as delayer:
-            delayer.hold(100 * MS)
-            send(20)
+            delayer.hold(20 * MS)
             subprocess.run(["ip", "link", "set", "eth1", "down"], check=True)
+            send(20)
         return delayer.lost()
 
     assert net.lab.run("r1", lost) == Lost(0, 0, 20)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kernel.deployed import Router
 
 _numbers = itertools.count()
+GONE = 0.3  # seconds after which what has not come is taken not to come
 
 
 def sh(command: str) -> str:
@@ -48,9 +49,9 @@ class Line:
         """Run `command` in the namespace called `place` here."""
         return sh(f"ip netns exec {getattr(self, place)} {command}")
 
-    def send(self, count: int = 3, gap: float = 0.0) -> int:
+    def send(self, count: int = 3, gap: float = 0.0, wait: float = 30.0) -> int:
         """How many of `count` UDP packets from the left to the right come in, `gap` seconds
-        apart. Waits a while for those that do not."""
+        apart. Waits `wait` seconds for each: `GONE` where none is to come."""
 
         def udp() -> socket.socket:
             return socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
@@ -62,7 +63,7 @@ class Line:
             for _ in range(count):
                 sender.send(b"packet")
                 time.sleep(gap)
-            receiver.settimeout(0.3)
+            receiver.settimeout(wait)
             arrived = 0
             with contextlib.suppress(TimeoutError):
                 while arrived < count:
@@ -114,7 +115,7 @@ def line() -> Iterator[Line]:
             sh(f"ip -n {end} -6 route add default via {net}::2")
         # Carrier and neighbours take a moment; only then does a missing packet mean something.
         for _ in range(20):
-            if names.send(1):
+            if names.send(1, wait=GONE):
                 break
         yield names
     finally:

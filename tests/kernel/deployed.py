@@ -6,10 +6,11 @@ import contextlib
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from nfc.packet import Packet, decode, ip, packet, srh, udp
 H1, H2 = "fd00:1::1", "fd00:2::2"
 SID = "fd00:a::d"
 PAYLOAD = b"what the user sent"
+LATE = 30.0  # seconds that what must come may take on a busy machine
 
 # Sends until it has sent all, or until SIGTERM; then it says how many that were.
 _SENDER = """
@@ -139,15 +141,16 @@ class Router:
         files.pop("lock", None)
         return Snapshot((*sorted(line.strip() for line in shown), *ids), self.pins(), files)
 
-    def through(self, sent: Packet | None = None, wait: float = 0.3) -> bytes | None:
-        """What h2 gets of a packet that h1 sends; None if nothing came."""
+    def through(self, sent: Packet | None = None, wait: float = LATE) -> bytes | None:
+        """What h2 gets of a packet that h1 sends; None if nothing came for `wait` seconds: `GONE`
+        where none is to come."""
         with self.net.lab.capture("h2", "eth0") as capture:
             self.net.lab.send("h1", "eth0", sent or query())
             got = capture.packets(1, timeout=wait)
         return got[0] if got else None
 
-    def tag(self, wait: float = 0.3) -> int | None:
-        """The SRH's tag that a packet through the SID comes out with."""
+    def tag(self, wait: float = LATE) -> int | None:
+        """The SRH's tag that a packet through the SID comes out with; None as of `through`."""
         got = self.through(wait=wait)
         if got is None:
             return None
@@ -163,11 +166,16 @@ class Router:
         command = [sys.executable, "-c", _SENDER, "eth0", mac, raw.hex(), str(count), str(rate)]
         with self.net.lab.capture("h2", "eth0") as capture:
             process = self.net.lab.popen("h1", command, stdout=subprocess.PIPE, text=True)
+            stream = Stream(process, capture)
+            reader = threading.Thread(target=stream.read)  # or it has no room in the end
+            reader.start()
             try:
-                yield Stream(process, capture)
+                yield stream
             finally:
                 process.kill()
                 process.wait()
+                stream.done.set()
+                reader.join()
 
 
 @dataclass(frozen=True)
@@ -176,30 +184,36 @@ class Stream:
 
     process: subprocess.Popen[Any]
     capture: Capture
+    got: list[bytes] = field(default_factory=list)
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def read(self) -> None:
+        """Take what comes until it is done. A stream's packets carry zeros and a number, others
+        text."""
+        while not self.done.is_set():
+            more = self.capture.packets(1000, timeout=0.05)
+            self.got.extend(raw for raw in more if raw[-16:-4] == bytes(12))
 
     @property
     def running(self) -> bool:
         return self.process.poll() is None
 
-    def end(self) -> tuple[int, list[bytes]]:
+    def end(self, wait: float = LATE) -> tuple[int, list[bytes]]:
         """Send no more; the same as `rest`."""
         assert self.running, "the packets ended before the test did"
         self.process.terminate()
-        return self.rest()
+        return self.rest(wait)
 
-    def rest(self) -> tuple[int, list[bytes]]:
-        """How many were sent, and those of them that came out, once the last is sent."""
-        out, _ = self.process.communicate(timeout=20)
+    def rest(self, wait: float = LATE) -> tuple[int, list[bytes]]:
+        """How many were sent, and those of them that came out until `wait` seconds after the last
+        was sent."""
+        out, _ = self.process.communicate(timeout=60)
         sent = int(out)
-        got: list[bytes] = []
-        while len(got) < sent:
-            more = self.capture.packets(sent - len(got), timeout=0.5)
-            if not more:
-                break
-            # A stream's packets carry zeros and a number, others text.
-            got += [raw for raw in more if raw[-16:-4] == bytes(12)]
+        deadline = time.monotonic() + wait
+        while len(self.got) < sent and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert self.capture.dropped() == 0
-        return sent, got
+        return sent, list(self.got)
 
 
 def number(raw: bytes) -> int:
@@ -212,7 +226,7 @@ def router(folder: Path) -> Iterator[Router]:
     with chain("h1", "r1", "h2") as net:
         made = Router(net, folder)
         # The kernel's own routes come when link-local addresses are found to be nobody else's.
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while made.ip("addr show scope link -tentative").count("inet6") < 2:
             assert time.monotonic() < deadline, made.ip("addr show")
             time.sleep(0.05)

@@ -15,7 +15,7 @@ from typing import IO
 
 import pytest
 
-from kernel.deployed import H1, H2, PAYLOAD, SID, Router, fresh, query, router
+from kernel.deployed import H1, H2, LATE, PAYLOAD, SID, Router, fresh, query, router
 from nfc.deploy.deployments import undeploy
 from nfc.deploy.settings import set_params
 from nfc.deploy.status import Status, read_status
@@ -63,11 +63,12 @@ def counters() -> Counters:
     return found
 
 
-def send(place: Router, *sent: Packet) -> list[bytes]:
-    """What arrives of these packets."""
+def send(place: Router, *sent: Packet, lost: int = 0) -> list[bytes]:
+    """What arrives of these packets, all but `lost`."""
     with place.net.lab.capture("h2", "eth0") as capture:
         place.net.lab.send("h1", "eth0", *sent)
-        return capture.packets(len(sent), timeout=0.15)
+        got = capture.packets(len(sent) - lost, timeout=LATE)
+        return got + capture.packets(lost, timeout=0.15)
 
 
 # ---- counters ----------------------------------------------------------------------------------
@@ -76,7 +77,7 @@ def send(place: Router, *sent: Packet) -> list[bytes]:
 def test_by_rule(place: Router, nfc: Callable[..., tuple[int, str, str]]) -> None:
     place.deploy(TWO_RULES)
     sent = [query(tag=t) for t in (1, 1, 1, 2, 2, 3)]
-    assert len(send(place, *sent)) == 3
+    assert len(send(place, *sent, lost=3)) == 3
     found = counters()
     assert [(r.line, r.packets, r.drops) for r in found.rules] == [
         (4, 3, True), (5, 2, False), (9, 1, False),
@@ -102,7 +103,7 @@ def error_case(place: Router, program: str, reason: str, bad: Packet, good: Pack
     place.deploy(program)
     assert len(send(place, good)) == 1
     assert counters().dropped == 0
-    assert send(place, bad, bad) == []
+    assert send(place, bad, bad, lost=2) == []
     found = counters()
     assert {k: n for k, n in found.errors.items() if n} == {reason: 2}
     assert (found.packets, found.dropped) == (3, 2)
@@ -135,7 +136,7 @@ def test_action_failed(place: Router) -> None:
 def test_action_failed_for_want_of_a_route(place: Router, verdict: str) -> None:
     """A table that does not exist, a neighbour that nothing leads to."""
     place.deploy(f"endpoint f {{ otherwise {verdict} }}\n")
-    assert send(place, query(), query()) == []
+    assert send(place, query(), query(), lost=2) == []
     found = counters()
     assert {k: n for k, n in found.errors.items() if n} == {"action_failed": 2}
     assert (found.packets, found.dropped) == (2, 2)
@@ -150,7 +151,7 @@ def test_encap_failed(place: Router) -> None:
     plain = packet(ip(H1, H2), udp(4000, 5000), PAYLOAD)
     place.deploy(program, prefix="fd00:2::/64", dev="eth1")
     try:
-        assert send(place, plain, plain) == []
+        assert send(place, plain, plain, lost=2) == []
         found = counters()
         assert {k: n for k, n in found.errors.items() if n} == {"encap_failed": 2}
         assert (found.packets, found.dropped) == (2, 2)
@@ -165,7 +166,7 @@ def test_encap_failed(place: Router) -> None:
 def test_an_error_sends_no_event(place: Router) -> None:
     program = "event e { a: u8 }\nendpoint f { otherwise { emit e { a = 1 } decap to table main } }"
     place.deploy(program)
-    assert send(place, query()) == []
+    assert send(place, query(), lost=1) == []
     assert counters().errors["action_failed"] == 1
     assert run_events(place, "--timeout", "0.1") == ""
 
@@ -212,7 +213,7 @@ def reader(place: Router, *options: str) -> subprocess.Popen[str]:
 
 def run_events(place: Router, *options: str) -> str:
     process = reader(place, *options)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     return out
 
@@ -232,7 +233,8 @@ def test_text_json_count_and_timeout(place: Router) -> None:
     line = run_events(place, "--count", "1")
     assert re.fullmatch(rf"seen tag=2 source={H1} wide=false moment=\d+\.\d{{9}}\n", line)
     event = json.loads(run_events(place, "--count", "1", "--json"))
-    assert event.pop("moment") - before in range(10_000_000_000)
+    after = time.clock_gettime_ns(getattr(time, "CLOCK_TAI", 11))
+    assert before <= event.pop("moment") <= after
     assert event == {"event": "seen", "tag": 2, "source": H1, "wide": True}
     begin = time.monotonic()
     lines = run_events(place, "--json", "--timeout", "0.5").splitlines()
@@ -256,7 +258,7 @@ def test_a_second_reader_is_refused(place: Router) -> None:
     first = reader(place)
     assert a_line(first.stdout).startswith("seen ")
     second = reader(place, "--timeout", "5")
-    out, err = second.communicate(timeout=20)
+    out, err = second.communicate(timeout=60)
     assert (second.returncode, out) == (1, "")
     assert "are being read already" in err
     # The first is not disturbed.
@@ -293,7 +295,7 @@ def test_a_reader_of_the_output_that_leaves(place: Router) -> None:
     assert process.stderr is not None
     assert process.stderr.read() == ""
     process.stderr.close()
-    assert process.wait(5) is not None
+    assert process.wait(60) is not None
 
 
 def test_events_go_on_when_the_function_is_replaced(place: Router) -> None:

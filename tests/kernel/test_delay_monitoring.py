@@ -254,12 +254,14 @@ def test_the_report_is_the_tlv_as_on_the_wire(net: Chain, receiver: socket.socke
 
 def test_reports_only_go_where_they_may(net: Chain, receiver: socket.socket) -> None:
     names = {node: net.lab.name(node) for node in net.nodes}
-    receiver.settimeout(2)
     allow = ("--allow", "fd00:77::/32")
     with service(
         "delay", "report", "end_dm", "--netns", names["r2"], *allow, until="reporting"
     ) as reporter:
-        net.lab.burst("h1", H2, 9, count=5)
+        with net.lab.capture("h2", "eth0") as capture:
+            net.lab.burst("h1", H2, 9, count=5)
+            assert len(capture.packets(5, timeout=SURE_S)) == 5  # so their events are there
+        receiver.settimeout(0.5)
         with pytest.raises(TimeoutError):
             receiver.recv(2000)
         reporter.send_signal(signal.SIGTERM)
@@ -273,12 +275,16 @@ def test_the_collector_reads_its_configuration_again(net: Chain, tmp_path: Path)
     path = f'[[path]]\nname = "NAME"\nsession = 1\nsid = "{SID}"\n'
     report = Report(Message(1, 10**9, 2 * 10**9, response=True, control=1, response_format=3))
 
+    kept = f'state = "{tmp_path / "delay.json"}"\nsave_every = 0.1\n'
+    sent: list[int] = []
+
     def send(port: int) -> None:
         with net.lab.socket("h2") as out:
             out.sendto(report.encode(), (H2, port))
-        time.sleep(0.1)
+        sent.append(port)
+        until(lambda: saved(tmp_path / "delay.json") == len(sent))
 
-    config.write_text(f'listen = "[{H2}]:{PORT}"\n')
+    config.write_text(f'{kept}listen = "[{H2}]:{PORT}"\n')
     command = ("delay", "collect", str(config), "--netns", net.lab.name("h2"), "--json")
     with service(*command, "--every", "60", until="collecting") as collector:
         assert collector.stderr is not None
@@ -293,12 +299,12 @@ def test_the_collector_reads_its_configuration_again(net: Chain, tmp_path: Path)
         for wrong, why in (
             ("listen = 5", f"{config}: listen must be an address and a port"),
             (f'listen = "[{H2}]:{PORT}"\nstate = "/x"', "another 'state' takes a restart"),
-            (f'listen = "[fd00:77::1]:{PORT}"', "cannot listen on [fd00:77::1]:4739"),
-            ('metrics = "[fd00:77::1]:9739"', "cannot serve metrics on port 9739"),
+            (f'{kept}listen = "[fd00:77::1]:{PORT}"', "cannot listen on [fd00:77::1]:4739"),
+            (f'{kept}metrics = "[fd00:77::1]:9739"', "cannot serve metrics on port 9739"),
         ):
             assert again(wrong).startswith(f"the configuration stays as it was: {why}"), wrong
         send(PORT)
-        other = f'listen = "[{H2}]:{PORT + 1}"\nmetrics = "[{H2}]:9739"\n'
+        other = f'{kept}listen = "[{H2}]:{PORT + 1}"\nmetrics = "[{H2}]:9739"\n'
         assert "collecting on" in again(other + path.replace("NAME", "one").replace(SID, H2))
         assert "metrics on port 9739" in collector.stderr.readline()
         send(PORT + 1)
@@ -349,15 +355,15 @@ endpoint ahead_dm {
 
 def query(*arguments: str) -> tuple[int, list[dict[str, Any]], str]:
     command = [*NFC, "delay", "query", *arguments, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, lines(done.stdout), done.stderr
 
 
 def test_two_way(net: Chain) -> None:
     """Over another router there, over r1 back; no answer is lost."""
     h2 = net.lab.name("h2")
-    ask = (SID, "--netns", h2, "--count", "20", "--interval", "0.01", "--session", "7")
-    code, found, err = query(*ask)
+    ask = (SID, "--netns", h2, "--count", "20", "--interval", "0.01", "--timeout", "20")
+    code, found, err = query(*ask, "--session", "7")
     assert (code, err) == (0, "")
     assert [row["sequence"] for row in found[:-1]] == list(range(20))
     for row in found[:-1]:
@@ -383,11 +389,11 @@ def test_the_clock_of_a_router_that_is_ahead(net: Chain, tmp_path: Path) -> None
     code, found, _ = query(*ask, "--clock", str(clock))
     assert code == 0
     total = found[-1]
-    assert total["median"] < 1_000_000
+    assert total["minimum"] < 1_000_000  # of 30: a machine may hold some up
     assert abs(total["offset"] - AHEAD_NS) <= total["bound"] < 1_000_000
     # Times that cannot be are no estimate.
     set_params("ahead_dm", names["r2"], {"lie": "1s"})
-    assert query(*ask)[1][-1]["errors"] == {"impossible times": 30}
+    assert query(*ask, "--timeout", "20")[1][-1]["errors"] == {"impossible times": 30}
     config = tmp_path / "delay.toml"
     config.write_text(f'[[path]]\nname = "far"\nsession = 1\nclock = "{clock}"\n')
     collect = ("delay", "collect", str(config), "--listen", f"[{H2}]:{PORT}", "--json")
@@ -398,7 +404,9 @@ def test_the_clock_of_a_router_that_is_ahead(net: Chain, tmp_path: Path) -> None
         )
         with net.lab.socket("r2") as out:
             out.sendto(report.encode(), (H2, PORT))
-        time.sleep(0.6)
+        assert collector.stdout is not None
+        while json.loads(collector.stdout.readline())["samples"] == 0:
+            pass
         row = lines(ended(collector))[-1]
     assert abs(row["median"] - 2_000_000) <= row["bound"] + 10_000
 
@@ -409,7 +417,7 @@ def test_errors_and_silence(net: Chain) -> None:
     for version, control, why in ((2, 0, 0x11), (1, 9, 0x12)):
         with Querier(SID, netns=r1, version=version, control=control) as querier:
             querier.send()
-            answer = querier.receive(2.0)
+            answer = querier.receive(SURE_S)
             assert answer is not None
             assert (answer.control, answer.problem is None) == (why, False)
     undeploy(["end_dm"], r2)
@@ -424,6 +432,14 @@ def test_errors_and_silence(net: Chain) -> None:
         net.lab.sysctl("r1", "net.ipv6.conf.all.seg6_enabled", 1)
     assert query("fd00:b::x")[0] == 2
     assert "cannot query" in query(*ask, "--source", "fd00:77::1")[2]
+
+
+def queries() -> int:
+    """How many datagrams have left this namespace."""
+    counts = dict(
+        line.split() for line in Path("/proc/thread-self/net/snmp6").read_text().splitlines()
+    )
+    return int(counts["Udp6OutDatagrams"])
 
 
 def test_asking_until_stopped_bears_with_silence(
@@ -443,12 +459,13 @@ def test_asking_until_stopped_bears_with_silence(
             pass
         assert lines(ended(process))[-1]["lost"] > 0
     undeploy(["end_dm"], r2)
+    before = net.lab.run("r1", queries)
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         with service(*ask) as process:
             assert manager.recv(1000).startswith(b"READY=1")
-            time.sleep(0.5)
+            until(lambda: net.lab.run("r1", queries) > before)
             process.send_signal(signal.SIGTERM)
             _, err = process.communicate(timeout=SURE_S)
     assert (process.returncode, f"no answer from {SID}" in err) == (0, True)

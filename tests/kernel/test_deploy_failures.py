@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from kernel.deployed import H2, SID, Router, fresh, number, tagging
+from kernel.deployed import H2, LATE, SID, Router, fresh, number, tagging
 from nfc.deploy import deployments, settings, state
 from nfc.deploy.deployments import deploy, undeploy
 from nfc.deploy.settings import set_params
@@ -68,6 +68,11 @@ BEFORE = {
     "off its route": off_its_route,
 }
 before = pytest.mark.parametrize("prepare", BEFORE.values(), ids=BEFORE)
+
+
+def through(place: Router, prepare: Callable[[Router], None]) -> bytes | None:
+    """What comes of a packet: it needs a route."""
+    return place.through(wait=0.05 if prepare is nothing else LATE)
 
 
 # ---- failures ----------------------------------------------------------------------------------
@@ -179,12 +184,12 @@ def test_a_failure_leaves_what_was_there(
     with pytest.MonkeyPatch.context() as patch:
         more = fail(place, patch)
         found = place.snapshot()
-        answer = place.through(wait=0.05)
+        answer = through(place, prepare)
         with pytest.raises((NfcError, KeyboardInterrupt)) as error:
             place.deploy(tagging(NEW), **more)
         assert str(error.value) or error.type is KeyboardInterrupt
     assert place.snapshot() == found
-    assert place.through(wait=0.05) == answer
+    assert through(place, prepare) == answer
     if fail is dev_is_down:
         place.ip("link del down0")
     if fail is pins_have_no_room and prepare in (nothing, plain_route):
@@ -327,12 +332,12 @@ def test_killed_while_deploying(
     place: Router, step: Step, when: str, prepare: Callable[[Router], None]
 ) -> None:
     prepare(place)
-    was = place.through(wait=0.05)
+    was = through(place, prepare)
     original = place.ip("-d route show table all") if prepare is not older else None
     asked = place.request(tagging(NEW))
     killed = killed_at(step, when, lambda: deploy(asked))
     assert killed or (step[1] == "rmtree" and prepare is not older)
-    now = place.through(wait=0.05)
+    now = place.through(wait=0.05 if was is None else LATE)
     assert now == was or place.tag() == NEW, "the old function or the new one, nothing else"
     whole(place)
     # It goes on from there: to the new one, and back to what was there at first.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from kernel.conftest import GONE
 from kernel.deployed import SID, Router, query
 from nfc.cli import cli
 from nfc.deploy.deployments import Request, deploy, undeploy
@@ -120,7 +121,7 @@ def test_what_is_put_is_what_packets_find(place: Router) -> None:
     put_on(place, "f", SID)
     run("put", "f", "nets", "fd00:2::/64", "blocked=true", "mac=0x0a0b0c0d0e0f")
     assert run("show", "f", "nets") == "fd00:2::/64  blocked=true mac=0x0a0b0c0d0e0f\n"
-    assert place.through(query()) is None
+    assert place.through(query(), wait=GONE) is None
     run("put", "f", "nets", "fd00:2::/64", "blocked=false")
     assert run("show", "f", "nets") == "fd00:2::/64  blocked=false mac=0x0a0b0c0d0e0f\n"
     assert place.through(query()) is not None
@@ -186,7 +187,7 @@ def test_what_finds_no_room_is_counted(place: Router) -> None:
     put_on(place, "f", SID)
     for tag in range(1, 5):
         assert place.through(query(tag=tag)) is not None
-    assert place.through(query(tag=5)) is None
+    assert place.through(query(tag=5), wait=GONE) is None
     (status,) = place.status()
     assert status.counters is not None
     assert status.counters.errors["put_failed"] == 1

@@ -63,7 +63,7 @@ def agent(
         assert "entries" in agent.stderr.readline()
         yield agent
         agent.send_signal(signal.SIGTERM)
-        _, err = agent.communicate(timeout=5)
+        _, err = agent.communicate(timeout=PATIENCE_S)
         assert agent.returncode == 0, err
         assert "Traceback" not in err
     finally:
@@ -110,9 +110,8 @@ def test_it_answers_what_the_routes_are(net: Chain, r1: str) -> None:
         "route add fd00:70:5::/48 via fe80::78 dev eth1",
         f"neigh add fe80::77 lladdr {mac} dev eth1",
         f"neigh add fd00:2::77 lladdr {mac} dev eth1",
-        f"route add fd00:70:fff::/48 via {HOPS[0]} dev eth1",
     )
-    until(net, "fd00:70:fff::1", hops(HOPS[0]))
+    until_right(recorded(r1))
     here = IPv6Address(0)
     assert set(asked(net, "fd00:70:9::1").hops) == set(HOPS)
     assert asked(net, "fd00:70:9::1").count == 3
@@ -125,7 +124,8 @@ def test_it_answers_what_the_routes_are(net: Chain, r1: str) -> None:
     assert asked(net, "fd00:1::2") == hops(here)  # its own
     assert asked(net, "fd00:dead::1") == NONE
     ip(r1, "route del fd00:70:1::/48", f"route replace fd00:70:3::/48 via {HOPS[0]} metric 5")
-    until(net, "fd00:70:3::1", hops(HOPS[0]))
+    until_right(recorded(r1))
+    assert asked(net, "fd00:70:3::1") == hops(HOPS[0])
     assert set(asked(net, "fd00:70:1::1").hops) == set(HOPS)
 
 
@@ -135,6 +135,12 @@ def until(net: Chain, target: str, wanted: Told) -> None:
     while (told := asked(net, target)) != wanted:
         assert time.monotonic() < deadline, told
         time.sleep(0.05)
+
+
+def recorded(netns: str) -> Record:
+    """What is on record of the function there."""
+    with open_store(shared=True) as store:
+        return select_one(store, "end_oamp", netns)
 
 
 def until_right(record: Record) -> None:
@@ -163,7 +169,8 @@ def test_rules_objects_and_links_are_seen_to_change(
         f"route add fd00:f::/64 via {HOPS[2]} dev eth1",
         "route add fd00:75::/32 encap seg6 mode encap segs fd00:f::1,fd00:f:9::1 dev eth1",
     )
-    until(net, "fd00:72:1::1", hops(HOPS[1]))
+    until_right(recorded(r1))
+    assert asked(net, "fd00:72:1::1") == hops(HOPS[1])
     assert asked(net, "fd00:72:2::1") == hops(HOPS[0])
     assert asked(net, "fd00:73::1") == hops(HOPS[1])
     assert asked(net, "fd00:75::1") == hops(HOPS[2])  # where the first segment is
@@ -409,8 +416,29 @@ def staying(name: str) -> Iterator[None]:
         ip(name, *(f"route del {prefix}" for prefix in STAY))
 
 
+class Churn:
+    """A shell that tells `ip` what to change."""
+
+    def __init__(self, tells: subprocess.Popen[bytes], does: subprocess.Popen[bytes]) -> None:
+        self._tells, self._does = tells, does
+
+    def again(self) -> None:
+        """A line for the shell to read."""
+        assert self._tells.stdin is not None
+        self._tells.stdin.write(b"\n")
+        self._tells.stdin.flush()
+
+    def end(self) -> None:
+        """From now on nothing changes."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._tells.pid, signal.SIGKILL)
+        self._does.kill()
+        for process in (self._tells, self._does):
+            process.wait()
+
+
 @contextlib.contextmanager
-def churning(name: str, rest: str = ":") -> Iterator[subprocess.Popen[bytes]]:
+def churning(name: str, rest: str = ":") -> Iterator[Churn]:
     """While 200 routes come and go as fast as they can, again and again; `rest` is a command of
     the shell after each time."""
     change = (
@@ -418,26 +446,28 @@ def churning(name: str, rest: str = ":") -> Iterator[subprocess.Popen[bytes]]:
         f"echo route replace fd10:$n::/48 via {HOPS[1]} dev eth1; done; "
         f"for n in $(seq {OTHERS}); do echo route del fd10:$n::/48; done; {rest}; done"
     )
-    churn = subprocess.Popen(
-        ["sh", "-c", f"({change}) | ip -n {name} -6 -force -batch -"],
+    tells = subprocess.Popen(
+        ["sh", "-c", change],
         stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    assert churn.stdin is not None
+    assert tells.stdin is not None
+    assert tells.stdout is not None
+    does = subprocess.Popen(
+        ["ip", "-n", name, "-6", "-force", "-batch", "-"],
+        stdin=tells.stdout,
+        stderr=subprocess.DEVNULL,
+    )
+    tells.stdout.close()
+    churn = Churn(tells, does)
     try:
         yield churn
     finally:
-        churned(churn)
-        churn.stdin.close()
+        churn.end()
+        tells.stdin.close()
         ip(name, "route flush root fd10::/16")
-
-
-def churned(churn: subprocess.Popen[bytes]) -> None:
-    """From now on nothing changes."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(churn.pid, signal.SIGKILL)
-    churn.wait()
 
 
 def test_a_route_that_stays_is_never_missed(net: Chain) -> None:
@@ -456,7 +486,7 @@ def test_a_route_that_stays_is_never_missed(net: Chain) -> None:
                 overtaken += lookout.overtaken
                 seen = sum(prefix[1][:2] == b"\xfd\x78" for prefix in found.tables[254])
                 assert seen == len(STAY), f"{looks} looks, {overtaken} overtaken"
-            churned(churn)
+            churn.end()
             while True:
                 found = lookout.look()
                 if not lookout.overtaken:
@@ -489,7 +519,6 @@ def test_an_agent_that_begins_while_routes_change_removes_none_that_stays(
             agents, looks = 0, 0
             pause = tmp_path / "pause"
             with churning(name, f"if [ -e {pause} ]; then read again; fi") as churn:
-                assert churn.stdin is not None
                 while looks < agents + 2 and agents < 30:
                     agents += 1
                     pause.unlink(missing_ok=True)
@@ -498,8 +527,7 @@ def test_an_agent_that_begins_while_routes_change_removes_none_that_stays(
                         Mirror(record, None, Lookout(name, bell)) as late,
                     ):
                         bell.heard()
-                        churn.stdin.write(b"\n")
-                        churn.stdin.flush()
+                        churn.again()
                         assert select.select([bell], [], [], 60)[0]  # they change now
                         assert settle(late, partial(paused, late, pause))
                         assert late.counts.put + late.counts.removed <= OTHERS
@@ -532,7 +560,7 @@ def test_an_agent_that_begins_where_routes_never_stand_still_says_so(
             return False
         if UNSURE not in told:
             return True
-        churned(churn)
+        churn.end()
         with Mirror(record) as mirror:
             return not mirror.differs(mirror.look())
 

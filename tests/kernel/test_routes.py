@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel import asm
-from kernel.conftest import Line, sh
+from kernel.conftest import GONE, Line, sh
 from nfc.bpf.object import MapDef, Object, Program, Relocation, RelocationKind
 from nfc.errors import KernelError, PrivilegeError, UsageError
 from nfc.kernel import maps, programs, rtattr, tables
@@ -433,7 +433,7 @@ class TestPackets:
             old = replace_route(
                 "fc00:2::/64", [RouteProgram("in", dropping.fd, "g2")], netns=line.router
             )
-            assert line.send() == 0
+            assert line.send(wait=GONE) == 0
             assert count(passing) == 3
             assert count(dropping) == 3
             assert old is not None
@@ -477,7 +477,7 @@ class TestPackets:
         with counting("in", result=2) as loaded:
             wanted = [RouteProgram("in", loaded.fd, "t")]
             old = replace_route("fc00:2::/64", wanted, netns=line.router)
-        assert line.send() == 0
+        assert line.send(wait=GONE) == 0
         assert old is not None
         put_route(old, netns=line.router)
         assert line.send() == 3

@@ -62,11 +62,15 @@ def put(net: Chain, function: str, file: str | None = None, **settings: str) -> 
     )
 
 
-def through(net: Chain, sent: Packet) -> bytes | None:
+GONE = 0.3  # seconds after which what has not come is taken not to come
+LATE = 30.0  # seconds that what must come may take on a busy machine
+
+
+def through(net: Chain, sent: Packet, wait: float = LATE) -> bytes | None:
     """What h2 gets of a packet that h1 sends; None if nothing came."""
     with net.lab.capture("h2", "eth0") as capture:
         net.lab.send("h1", "eth0", sent)
-        got = capture.packets(1, timeout=3.0)
+        got = capture.packets(1, timeout=wait)
     return got[0] if got else None
 
 
@@ -181,7 +185,7 @@ def test_t_uses_its_table_only(net: Chain) -> None:
     sent = packet(ip(H1, SID), srh([SID, "fd00:1::1"], left=1), udp(4000, 5000), PAYLOAD)
     with net.lab.capture("h1", "eth0") as capture:
         net.lab.send("h1", "eth0", sent)
-        back = [decode(p) for p in capture.packets(1, timeout=0.3)]
+        back = [decode(p) for p in capture.packets(1, timeout=GONE)]
     assert not any(p.srh is not None and p.payload == PAYLOAD for p in back)
 
 
@@ -240,7 +244,9 @@ def events(net: Chain, name: str, count: int) -> list[dict[str, object]]:
         record = find(store, name, net.lab.name("r1"))
     assert record is not None
     with events_map(record) as ring:
-        return [dict(e.fields) for e in read_events(ring, record.manifest, count=count, timeout=1)]
+        return [
+            dict(e.fields) for e in read_events(ring, record.manifest, count=count, timeout=LATE)
+        ]
 
 
 def test_end_dm_one_way(net: Chain) -> None:
@@ -413,12 +419,14 @@ def ioam(sequence: int, namespace: int = 1) -> AnyTLV:
 def test_ioam_end(net: Chain) -> None:
     """Lost packets are counted; those of another domain go on as they are."""
     put(net, "ioam_end", "ioam")
+    begin = time.clock_gettime_ns(TAI)
     for sequence in (0, 1, 4, 5):
         got = through(net, outer([ioam(sequence)]))
         check(got, bytes(packet(ip("fd00:9::9", H2, hop_limit=6), udp(4000, 5000), PAYLOAD)))
     seen = events(net, "ioam_end", 4)
     assert [e["sequence"] for e in seen] == [0, 1, 4, 5]
-    assert all(isinstance(e["delay"], int) and 0 < e["delay"] < 10**9 for e in seen)
+    most = time.clock_gettime_ns(TAI) - begin
+    assert all(isinstance(e["delay"], int) and 0 < e["delay"] < most for e in seen)
     _, (state,) = entries("ioam_end", "state", None)
     assert state.rows == ({"expected": 6, "lost": 2},)
     other = ioam(9, namespace=2)
@@ -440,12 +448,12 @@ def test_path_sink(net: Chain) -> None:
     stamp = ptp(1_700_000_000_000_000_001)
     probe = tlv(253, bytes([0xAB, 0xC0]) + stamp + bytes([0, 9, 0, 3]))
     sent = query([probe])
-    assert through(net, sent) is None
+    assert through(net, sent, wait=GONE) is None
     with open_store(shared=True) as store:
         record = find(store, "path_sink", net.lab.name("r1"))
     assert record is not None
     with events_map(record) as ring:
-        (event,) = read_events(ring, record.manifest, count=1, timeout=1)
+        (event,) = read_events(ring, record.manifest, count=1, timeout=LATE)
     assert event.fields["session"] == 9
     assert event.fields["sequence"] == 3
     assert event.fields["sent"] == 1_700_000_000_000_000_001

@@ -48,7 +48,7 @@ def put(net: Chain, file: str, function: str, sid: str, dev: str = "eth0") -> No
     deploy(Request(THESIS / file, f"{sid}/128", dev, function=function, netns=net.lab.name("r1")))
 
 
-def through(net: Chain, sent: Packet, to: str = "h2", wait: float = 0.5) -> bytes | None:
+def through(net: Chain, sent: Packet, to: str = "h2", wait: float = 30.0) -> bytes | None:
     with net.lab.capture(to, "eth0") as capture:
         net.lab.send("h1", "eth0", sent)
         got = capture.packets(1, timeout=wait)
@@ -246,7 +246,7 @@ ACTIONS = {
 @pytest.mark.parametrize("case", ACTIONS.values(), ids=ACTIONS.keys())
 def test_action(net: Chain, case: Case) -> None:
     put(net, "actions.nf", case.function, case.sid, case.out)
-    check(through(net, case.sent), case.expected)
+    check(through(net, case.sent, wait=0.5 if case.expected is None else 30), case.expected)
 
 
 def test_end_x(net: Chain) -> None:

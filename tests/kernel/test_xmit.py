@@ -45,7 +45,7 @@ def frames(net: Chain, node: str, sent: Packet) -> list[bytes]:
     )
     with heard:
         net.lab.send("h1", "eth0", sent)
-        heard.settimeout(3)
+        heard.settimeout(30)
         while True:
             frame, (_, _, kind, *_) = heard.recvfrom(9000)
             if kind != socket.PACKET_OUTGOING and socket.inet_pton(socket.AF_INET6, FAR) in frame:

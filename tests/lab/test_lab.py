@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from socket import AF_INET6, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET
 
@@ -20,6 +20,7 @@ from nfc.packet import decode, diff, icmp, ip, packet, srh, tlv, udp
 
 pytestmark = pytest.mark.kernel
 H1, H2 = "fd00:1::1", "fd00:3::2"
+SURE_S = 60  # for what is sure to come, however busy the machine is
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,14 @@ def mine(pid: int | None = None) -> list[str]:
     return [n for n in os.listdir(DIRECTORY) if n.startswith(f"nfc-{pid or os.getpid()}-")]
 
 
+def until(true: Callable[[], object]) -> None:
+    """Wait until that is so."""
+    deadline = time.monotonic() + SURE_S
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 # Traffic
 
 
@@ -43,7 +52,7 @@ def test_the_first_datagram_arrives_through_the_chain(net: Chain) -> None:
     with chain() as fresh:
         there = fresh.lab.socket("h2")
         there.bind((H2, 5000))
-        there.settimeout(1)
+        there.settimeout(SURE_S)
         fresh.lab.socket("h1").sendto(b"hello", (H2, 5000))
         data, source = there.recvfrom(100)
     assert (data, source[0]) == (b"hello", H1)
@@ -88,9 +97,9 @@ def test_packets_to_a_locator_reach_its_router(net: Chain) -> None:
     sid = net["r2"].sid(0xD)
     assert str(sid) == "fd00:b::d"
     with net.lab.capture("r2", "eth0") as arriving:
-        net.lab.send("h1", "eth0", packet(ip(H1, sid), udp(1, 2)))
         net.lab.send("h1", "eth0", packet(ip(H1, net["r1"].sid(1)), udp(1, 2)))
-        got = arriving.packets(2, timeout=0.1)
+        net.lab.send("h1", "eth0", packet(ip(H1, sid), udp(1, 2)))
+        got = arriving.packets(1) + arriving.packets(1, timeout=0.1)
     assert [decode(g).ip.dst for g in got] == [sid]
 
 
@@ -114,7 +123,7 @@ def test_stream_sockets_work_too(net: Chain) -> None:
     server.bind((H2, 80))
     server.listen()
     client = net.lab.socket("h1", AF_INET6, SOCK_STREAM)
-    client.settimeout(2)
+    client.settimeout(SURE_S)
     client.connect((H2, 80))
     accepted, _ = server.accept()
     with accepted, client, server:
@@ -124,15 +133,20 @@ def test_stream_sockets_work_too(net: Chain) -> None:
 
 @pytest.mark.alone
 def test_a_capture_waits_no_longer_than_it_must(net: Chain) -> None:
-    with net.lab.capture("h2", "eth0") as arriving:
-        begin = time.monotonic()
-        assert arriving.packets(1, timeout=0.05) == []
-        assert 0.04 < time.monotonic() - begin < 0.5
-        net.lab.send("h1", "eth0", *[packet(ip(H1, H2), udp(1, n)) for n in range(1, 6)])
-        begin = time.monotonic()
-        first, rest = arriving.packets(2, timeout=5), arriving.packets(3, timeout=5)
-        assert time.monotonic() - begin < 1
-    assert [decode(p).headers[1].dst_port for p in first + rest] == [1, 2, 3, 4, 5]  # type: ignore[union-attr]
+    """In the best of some rounds: a machine may stand still at any time."""
+    for_nothing, for_all = [], []
+    for _ in range(5):
+        with net.lab.capture("h2", "eth0") as arriving:
+            begin = time.monotonic()
+            assert arriving.packets(1, timeout=0.05) == []
+            for_nothing.append(time.monotonic() - begin)
+            net.lab.send("h1", "eth0", *[packet(ip(H1, H2), udp(1, n)) for n in range(1, 6)])
+            begin = time.monotonic()
+            first, rest = arriving.packets(2, timeout=50), arriving.packets(3, timeout=50)
+            for_all.append(time.monotonic() - begin)
+        assert [decode(p).headers[1].dst_port for p in first + rest] == [1, 2, 3, 4, 5]  # type: ignore[union-attr]
+    assert 0.04 < min(for_nothing) < 0.5
+    assert min(for_all) < 1
 
 
 def test_a_capture_hears_its_own_interface_only(net: Chain) -> None:
@@ -165,8 +179,11 @@ def test_a_full_capture_counts_what_it_dropped(net: Chain) -> None:
     with net.lab.capture("h2", "eth0") as arriving:
         arriving._socket.setsockopt(SOL_SOCKET, 8, 4096)  # SO_RCVBUF
         net.lab.burst("h1", H2, 5003, count=200)
-        got = arriving.packets(200, timeout=0.05)
-        dropped = arriving.dropped()
+        got, dropped = arriving.packets(200, timeout=0.05), arriving.dropped()
+        deadline = time.monotonic() + SURE_S
+        while len(got) + dropped < 200 and time.monotonic() < deadline:
+            got += arriving.packets(200, timeout=0.05)
+            dropped += arriving.dropped()
     assert dropped > 0
     assert len(got) + dropped == 200
 
@@ -216,7 +233,7 @@ def test_an_address_added_later_is_found_by_neighbour_discovery(net: Chain) -> N
     net.lab.address("h2", "eth0", "fd00:3::99/64")
     there = net.lab.socket("h2")
     there.bind(("fd00:3::99", 5004))
-    there.settimeout(3)
+    there.settimeout(SURE_S)
     net.lab.socket("h1").sendto(b"hello", ("fd00:3::99", 5004))
     assert there.recv(100) == b"hello"
 
@@ -336,9 +353,8 @@ def test_labs_made_and_removed_leak_no_descriptor_and_no_thread() -> None:
         with chain() as net:
             net.lab.socket("h1")
             net.lab.send("h1", "eth0", packet(ip(H1, H2), udp(1, 2)))
-    after = count()  # what another test has left may end meanwhile
-    assert after[0] <= before[0]
-    assert after[1] <= before[1]
+    # What another test has left may end meanwhile; and a thread is there for a moment after `join`.
+    until(lambda: all(now <= then for now, then in zip(count(), before, strict=True)))
 
 
 SCRIPT = """
@@ -383,7 +399,7 @@ def start() -> tuple[subprocess.Popen[str], set[int]]:
 def test_nothing_is_left_after_a_signal(number: int, status: int) -> None:
     process, inodes = start()
     process.send_signal(number)
-    assert process.wait(10) == status
+    assert process.wait(SURE_S) == status
     assert mine(process.pid) == []
     assert in_namespaces(inodes) == []
 
@@ -398,7 +414,7 @@ def test_a_signal_at_any_moment_of_making_leaves_nothing() -> None:
             pass
         time.sleep(delay)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 143
+        assert process.wait(SURE_S) == 143
         assert mine(process.pid) == []
 
 
@@ -425,7 +441,7 @@ def test_clean_leaves_the_living_and_strangers_alone() -> None:
             assert not again.exists()
             assert stranger.exists()
             assert net.lab.path("h1").exists()
-            assert clean() == []
+            assert again.name not in clean()
         finally:
             stranger.unlink()
 

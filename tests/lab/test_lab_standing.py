@@ -28,6 +28,8 @@ from nfc.packet import pcap
 
 pytestmark = pytest.mark.kernel
 Nfc = Callable[..., tuple[int, str, str]]
+SURE_S = 30.0  # for what is sure to come, however busy the machine is
+GRACE_S = 0.7  # for what is under way where some is lost
 
 TOPOLOGY = """
 name = "NAME"
@@ -149,7 +151,15 @@ def one_way(name: str, source: str, target: str, to: str, **more: Any) -> load.D
         standing.inside(name, target, load.datagram_socket, to, 5201) as into,
         standing.inside(name, source, socket.socket, socket.AF_INET6, socket.SOCK_DGRAM) as out,
     ):
-        return load.datagrams(out, into, grace=0.2, **more)
+        return load.datagrams(out, into, **{"grace": SURE_S, **more})
+
+
+def until(true: Callable[[], object]) -> None:
+    """Wait until that is so."""
+    deadline = time.monotonic() + SURE_S
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def test_everything_of_the_file_is_there(lab: str) -> None:
@@ -170,16 +180,22 @@ def test_everything_of_the_file_is_there(lab: str) -> None:
     assert function["params"]["one_in"] == "10"
     sleeper = found["processes"]["sleeper"]
     assert sleeper["running"]
-    assert Path(sleeper["log"]).read_text() == standing.namespace(lab, "h2") + "\n"
+    log = Path(sleeper["log"])
+    until(lambda: log.read_text().endswith("\n"))
+    assert log.read_text() == standing.namespace(lab, "h2") + "\n"
 
 
 @pytest.mark.alone
 def test_the_first_echo_crosses_both_ways(lab: str) -> None:
     with standing.inside(lab, "h1", load.echo_socket) as out:
-        found = load.ping(out, "fd00:2::2", count=3, rate=100)
-    assert found.received == 3
-    assert found.round_trip_us is not None
-    assert 7000 <= found.round_trip_us.minimum < 12_000
+        for _ in range(5):  # of which one must be as quick as the link is
+            found = load.ping(out, "fd00:2::2", count=3, rate=100)
+            assert found.received == 3
+            assert found.round_trip_us is not None
+            assert found.round_trip_us.minimum >= 7000
+            if found.round_trip_us.minimum < 12_000:
+                return
+    pytest.fail(f"{found}")
 
 
 @pytest.mark.alone
@@ -205,7 +221,8 @@ def test_a_wire_carries_its_rate_and_queues_as_much_as_it_says(lab: str) -> None
     standing.change_link(lab, "slow", {"delay": 0}, {})
     found = []
     for _ in range(6):
-        one = one_way(lab, "h1", "h2", "fd00:2::2", rate=26e6, size=1000, seconds=0.5)
+        to = ("h1", "h2", "fd00:2::2")
+        one = one_way(lab, *to, rate=26e6, size=1000, seconds=0.5, grace=0.2)
         assert one.received < one.sent
         assert one.reordered == 0
         assert one.delay_us is not None
@@ -221,12 +238,14 @@ def test_a_wire_carries_its_rate_and_queues_as_much_as_it_says(lab: str) -> None
 @pytest.mark.alone
 def test_a_wire_loses_its_share_and_all_when_down(lab: str) -> None:
     standing.change_link(lab, "slow", {"delay": 0, "loss": 0.2, "rate": 0}, {})
-    found = one_way(lab, "h1", "h2", "fd00:2::2", rate=8e6, size=100, seconds=0.5)
+    to = ("h1", "h2", "fd00:2::2")
+    found = one_way(lab, *to, rate=8e6, size=100, seconds=0.5, grace=GRACE_S)
     assert 0.72 * found.sent < found.received < 0.88 * found.sent
     standing.change_link(lab, "slow", {"loss": 0.0, "down": True}, {})
-    assert one_way(lab, "h1", "h2", "fd00:2::2", rate=1e5, size=100, seconds=0.05).received == 0
+    assert one_way(lab, *to, rate=1e5, size=100, seconds=0.05, grace=0.2).received == 0
     standing.change_link(lab, "slow", {"down": False}, {})
-    assert one_way(lab, "h1", "h2", "fd00:2::2", rate=1e5, size=100, seconds=0.05).received > 0
+    again = one_way(lab, *to, rate=1e5, size=100, seconds=0.05)
+    assert again.received == again.sent
 
 
 @pytest.mark.alone
@@ -250,14 +269,18 @@ def test_tcp_fills_a_wire(lab: str) -> None:
     import socket
 
     standing.change_link(lab, "slow", {"delay": 1_000_000, "rate": 20_000_000}, {})
-    with standing.inside(lab, "h2", load.listen, "fd00:2::2", 5202, 2) as server:
-        outs = [
-            standing.inside(lab, "h1", socket.socket, socket.AF_INET6, socket.SOCK_STREAM)
-            for _ in range(2)
-        ]
-        found = load.streams(outs, server, seconds=0.8, warm=0.2)
-    # 1428 of 1514 bytes of a frame are payload.
-    assert 0.85 * 18.9e6 < found.goodput < 1.05 * 18.9e6
+    found = []
+    for _ in range(4):  # of which one must be as it should: a machine may stand still
+        with standing.inside(lab, "h2", load.listen, "fd00:2::2", 5202, 2) as server:
+            outs = [
+                standing.inside(lab, "h1", socket.socket, socket.AF_INET6, socket.SOCK_STREAM)
+                for _ in range(2)
+            ]
+            found.append(load.streams(outs, server, seconds=0.8, warm=0.2).goodput)
+        # 1428 of 1514 bytes of a frame are payload.
+        if 0.85 * 18.9e6 < found[-1] < 1.05 * 18.9e6:
+            return
+    pytest.fail(f"bits a second: {found}")
 
 
 def test_wrong_changes_are_errors_in_words(lab: str, nfc: Nfc) -> None:
@@ -378,10 +401,13 @@ def test_two_labs_stand_side_by_side(state: Path, tmp_path: Path, nfc: Nfc) -> N
         assert nfc("lab", "up", path, "--as", other)[0] == 0
         standing.change_link(other, "w", {"delay": 8_000_000}, {})
         for lab, least, most in ((name, 2, 8), (other, 9, 20)):
+            quickest = []
             with standing.inside(lab, "a", load.echo_socket) as out:
-                times = load.ping(out, "fd00:1::2", count=3, rate=100).round_trip_us
-            assert times is not None
-            assert least * 1000 <= times.minimum < most * 1000
+                for _ in range(3):
+                    times = load.ping(out, "fd00:1::2", count=3, rate=100).round_trip_us
+                    assert times is not None
+                    quickest.append(times.minimum)
+            assert least * 1000 <= min(quickest) < most * 1000
     finally:
         assert nfc("lab", "down", path)[0] == 0
         assert len(namespaces(other)) == 3
@@ -402,9 +428,7 @@ def test_what_a_killed_run_left_the_next_command_removes(
         [sys.executable, "-m", "nfc", "lab", "run", path, "--results", tmp_path / "r"],
         stdout=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 20
-    while name not in records.names() and time.monotonic() < deadline:
-        time.sleep(0.005)
+    until(lambda: name in records.names())
     time.sleep(delay)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -422,15 +446,18 @@ def test_what_a_killed_run_left_the_next_command_removes(
 
 def test_a_signal_while_making_leaves_nothing(state: Path, tmp_path: Path) -> None:
     name = named("told")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "nfc", "lab", "up", small(tmp_path, name)],
-        stdout=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 20
-    while not namespaces(name) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 128 + signal.SIGTERM
+    for _ in range(10):  # until one is told in time: while it makes the lab
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nfc", "lab", "up", small(tmp_path, name)],
+            stdout=subprocess.DEVNULL,
+        )
+        until(lambda: namespaces(name))
+        process.send_signal(signal.SIGTERM)
+        status = process.wait(60)
+        if status != 0:
+            break
+        standing.down(name)
+    assert status == 128 + signal.SIGTERM
     assert left(name) == []
 
 
@@ -442,7 +469,7 @@ def test_a_dead_wire_is_seen_and_the_lab_can_be_made_again(
     assert nfc("lab", "up", path)[0] == 0
     try:
         os.kill(standing.status(name)["processes"]["wire-w"]["pid"], signal.SIGKILL)
-        time.sleep(0.1)
+        until(lambda: standing.status(name)["lost"])
         code, out, _ = nfc("lab", "status", name)
         assert (code, "lost     wire of w" in out) == (1, True)
         assert nfc("lab", "up", path)[0] == 0

@@ -109,12 +109,20 @@ class Site:
         """How many delays the collector has of the path."""
 
         def get() -> str:
-            with urllib.request.urlopen("http://[::1]:9739/metrics", timeout=5) as answer:
+            with urllib.request.urlopen("http://[::1]:9739/metrics", timeout=60) as answer:
                 return str(answer.read(1 << 20), "utf-8")
 
         counted = rf'^nfc_delay_seconds_count{{path="{path}".*}} (\d+)'
         found = re.search(counted, self.inside("cpe", get), re.M)
         return int(found[1]) if found else 0
+
+    def clock(self) -> dict[str, int]:
+        """What the querier has found out."""
+        found: dict[str, int] = json.loads(self.machine.read(CLOCK))
+        return found
+
+    def knows_the_clock(self) -> bool:
+        return bool(self.machine.path(CLOCK)) and self.clock()["bound"] < 100_000_000
 
     def saved(self) -> int:
         """How many it has in its file."""
@@ -200,9 +208,10 @@ def test_a_service_waits_for_its_function(site: Site) -> None:
 def test_each_does_its_work(site: Site) -> None:
     site.user_packets(50)
     site.machine.wait("50 reports", lambda: site.samples() == 50)
-    clock = site.machine.read(CLOCK)
-    found = json.loads(clock)
-    assert abs(found["offset"]) <= found["bound"] < 100_000_000  # one clock, seen over 15 ms
+    # One clock, seen over 15 ms: of some queries one is not held up by the machine.
+    site.machine.wait("a clock", site.knows_the_clock)
+    found = site.clock()
+    assert abs(found["offset"]) <= found["bound"]
     site.route("add", "fd00:70::/32", "via", "fd00:1b::2")
     site.until_hops("fd00:70::1", ["fd00:1b::2"])
     site.machine.wait("link b held back", lambda: "dev bond-b" in site.held_route())
@@ -305,12 +314,12 @@ def test_configurations_are_read_again(site: Site) -> None:
 
 
 def test_one_that_hangs_is_started_anew(site: Site) -> None:
-    """The watchdog; the unit's 30 seconds are three here."""
+    """The watchdog; the unit's 30 seconds are four here."""
     folder = f"/run/systemd/system/{QUERY}.d"
-    site.machine.write(f"{folder}/soon.conf", "[Service]\nWatchdogSec=3\nRestartSec=0.1\n")
+    site.machine.write(f"{folder}/soon.conf", "[Service]\nWatchdogSec=4\nRestartSec=0.1\n")
     site.machine.run("systemctl", "daemon-reload")
     site.machine.run("systemctl", "restart", QUERY)
-    time.sleep(4)
+    time.sleep(4.5)
     [main] = site.mains(QUERY)
     assert site.machine.show(QUERY, "NRestarts") == {"NRestarts": "0"}  # it does not hang yet
     site.machine.run("kill", "-STOP", str(main))
