@@ -19,6 +19,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from ipaddress import IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from nfc.kernel.route import Route
 
 GENERATION_DIGITS = 16
+_GROUPS = IPv6Network("ff00::/8")  # RFC 4291, section 2.7
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ def deploy(request: Request) -> Outcome:
     compilation = compile_file(request.file, request.kernel or running_kernel())
     compiled = compilation.function(request.function)
     manifest = compiled.manifest
+    _check_sid(prefix, manifest)
     name = request.name or manifest.function
     _check_name(name)
     params.apply(bytes(manifest.params_size), manifest, request.settings)
@@ -174,6 +177,18 @@ def _check_name(name: str) -> None:
         raise UsageError(
             f"{name!r} cannot be a name",
             hint="letters, digits, _ and -, at most 64, and no - at the beginning",
+        )
+
+
+def _check_sid(prefix: str, manifest: Manifest) -> None:
+    """A route with an endpoint is a SID, and no group is one (RFC 8200, section 4.4); besides, the
+    table `local`, where groups are found, is looked up first."""
+    network = IPv6Network(prefix)
+    if manifest.hook == "endpoint" and network.subnet_of(_GROUPS):
+        raise UsageError(
+            f"{manifest.function} is an endpoint, and no packet is led over {prefix}: groups "
+            "are no segments",
+            hint="give it a unicast address of this router as its --route",
         )
 
 

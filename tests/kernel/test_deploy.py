@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel.conftest import sh
+from kernel.conftest import GONE, sh
 from kernel.deployed import (
     H1,
     H2,
@@ -123,17 +123,17 @@ def test_force_where_nothing_is_refused_is_not_noted(place: Router) -> None:
 def test_set_takes_effect_without_a_reload(place: Router) -> None:
     place.deploy(WITH_PARAM % 9, settings={"unwanted": "5"})
     before = place.program_id(), place.pins()
-    assert place.through(query(tag=5)) is None
+    assert place.through(query(tag=5), wait=GONE) is None
     assert place.through(query(tag=6)) is not None
     assert set_params("f", place.netns, {"unwanted": "6"}) == ["unwanted = 6 (was 5)"]
     assert place.through(query(tag=5)) is not None
-    assert place.through(query(tag=6)) is None
+    assert place.through(query(tag=6), wait=GONE) is None
     assert (place.program_id(), place.pins()) == before
     assert set_params("f", place.netns, {"unwanted": "6"}) == ["unwanted = 6 (as it was)"]
     # Deploying again with a value sets it, too.
     outcome = place.deploy(WITH_PARAM % 9, settings={"unwanted": "7"})
     assert outcome.change == "set"
-    assert place.through(query(tag=7)) is None
+    assert place.through(query(tag=7), wait=GONE) is None
     assert (place.program_id(), place.pins()) == before
 
 
@@ -147,7 +147,7 @@ def mismatches(place: Router, *steps: tuple[str, ...]) -> tuple[int, int]:
             value += 1
             for names in steps:
                 set_params("f", None, dict.fromkeys(names, str(value)))
-        sent, _ = stream.end()
+        sent, _ = stream.end(wait=1.0)  # some are dropped
     (status,) = read_status(["f"], None)
     assert status.counters is not None
     assert status.counters.packets == sent
@@ -172,7 +172,7 @@ def test_settings_are_kept_over_an_upgrade(place: Router) -> None:
     outcome = place.deploy(WITH_PARAM % 2)
     assert outcome.change == "replaced"
     assert outcome.notes == ("kept unwanted = 5",)
-    assert place.through(query(tag=5)) is None
+    assert place.through(query(tag=5), wait=GONE) is None
     got = place.through(query(tag=6))
     assert got is not None
     # A new value wins; one that does not fit any more, or has no param, is dropped.
@@ -180,7 +180,7 @@ def test_settings_are_kept_over_an_upgrade(place: Router) -> None:
     assert outcome.record.settings == {"unwanted": "0x100"}
     outcome = place.deploy((WITH_PARAM % 4).replace("u16", "u8"))
     assert outcome.record.settings == {}
-    assert place.through(query(tag=0)) is None, "the default, 0, is in force"
+    assert place.through(query(tag=0), wait=GONE) is None, "the default, 0, is in force"
 
 
 @pytest.mark.parametrize(
@@ -206,6 +206,21 @@ def test_wrong_settings_change_nothing(
         place.deploy(WITH_PARAM % 2, settings=setting)
     assert place.snapshot() == before
     assert read_status([], None)[0].params == {"unwanted": "5"}
+
+
+@pytest.mark.parametrize("prefix", ["ff02::1", "ff00::/8", "ff05::/64"])
+def test_a_group_is_no_sid(place: Router, prefix: str) -> None:
+    """The kernel takes such a route, and no packet ever comes to it. A transit function is on the
+    way to a group, if anything."""
+    before = place.snapshot()
+    with pytest.raises(UsageError, match="groups are no segments") as refused:
+        place.deploy(tagging(1), prefix=prefix)
+    assert "unicast" in (refused.value.hint or "")
+    assert place.snapshot() == before
+    transit = "transit f at out { otherwise forward }"
+    assert place.deploy(transit, prefix=prefix).change == "deployed"
+    undeploy(["f"], None)
+    assert place.snapshot() == before
 
 
 # ---- undeploy ---------------------------------------------------------------------------------
