@@ -258,12 +258,12 @@ def plot(state: Path, output: Path, names: tuple[str, ...], title: str) -> None:
     from nfc.errors import UsageError
     from nfc.syntax.diagnostics import nearest
 
-    paths = load(state)
-    known = [path.name for path in paths]
+    known = [path.name for path in load(state)]
     for name in names:
         if name not in known:
             raise UsageError(
                 f"{state} has no path '{name}'", hint=nearest(name, known) or ", ".join(known)
             )
-    draw([path for path in paths if not names or path.name in names], output, title=title)
-    click.echo(f"{output}: {len(names or known)} paths")
+    draw((path for path in load(state) if not names or path.name in names), output, title=title)
+    count = len(set(names or known))
+    click.echo(f"{output}: {count} path{'s' * (count != 1)}")

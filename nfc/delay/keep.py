@@ -1,7 +1,8 @@
 """What a collector keeps in a file, so that it is there after a restart.
 
 The file is replaced as a whole, so a reader sees the old one or the new one, and a machine that
-loses its power has one of them.
+loses its power has one of them. It is JSON, with a line for each path: so it is read path by path,
+and a file that holds something else takes no more memory than a line may have.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from operator import attrgetter
 from pathlib import Path as File
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from nfc.atomic import replace_file
 from nfc.delay.histogram import Histogram
@@ -21,7 +22,10 @@ from nfc.delay.paths import Key, Path, Paths, Point
 from nfc.errors import NfcError
 
 VERSION: Final = 1
-MOST_BYTES: Final = 1 << 30
+MOST_BYTES: Final = 1 << 26  # of a file in one line, as an earlier nfc wrote it
+MOST_LINE: Final = 1 << 25  # bytes; the most windows that may be kept take some 12 MB
+_HEAD: Final = b'{"version": %d, "paths": [\n' % VERSION
+_TAIL: Final = b"]}\n"
 # All its fields in order; dataclasses.astuple copies them deeply, which took most of a saving.
 _POINT: Final = attrgetter(*(field.name for field in fields(Point)))
 
@@ -40,33 +44,32 @@ class Kept:
 
 def save(file: File, paths: Paths) -> None:
     """Keep all paths. Raises NfcError."""
-    found = [
-        {
-            "name": path.name,
-            "key": asdict(path.key),
-            "delays": path.delays.to_json(),
-            "points": [_POINT(point) for point in path.points],
-            "errors": path.errors,
-            "last": path.last,
-        }
+    found = (
+        json.dumps(
+            {
+                "name": path.name,
+                "key": asdict(path.key),
+                "delays": path.delays.to_json(),
+                "points": [_POINT(point) for point in path.points],
+                "errors": path.errors,
+                "last": path.last,
+            }
+        )
         for path in paths.all.values()
-    ]
-    replace_file(file, json.dumps({"version": VERSION, "paths": found}))
+    )
+    lines = ",\n".join(found)
+    replace_file(file, _HEAD.decode() + lines + "\n" * bool(lines) + _TAIL.decode())
 
 
-def load(file: File) -> tuple[Kept, ...]:
-    """The paths in the file. Raises NfcError, which names the file, where it is none of ours."""
+def load(file: File) -> Iterator[Kept]:
+    """The paths in the file, one after the other. Raises NfcError, which names the file, where it
+    is none of ours; paths may have come before."""
     try:
         with file.open("rb") as source:
             if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
                 raise ValueError("no file")  # a device has no end, and nobody keeps anything there
-            data = source.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise ValueError("too large")
-        found = json.loads(data)
-        if found["version"] != VERSION:
-            raise ValueError("version")
-        return tuple(_kept(one) for one in found["paths"])
+            first = source.readline(MOST_LINE)
+            yield from _by_line(source) if first == _HEAD else _at_once(first, source)
     except OSError as error:
         raise NfcError(f"cannot read {file}: {error.strerror}") from None
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
@@ -76,20 +79,37 @@ def load(file: File) -> tuple[Kept, ...]:
         ) from None
 
 
+def _by_line(source: IO[bytes]) -> Iterator[Kept]:
+    while (line := source.readline(MOST_LINE)) != _TAIL:
+        if not line.endswith(b"\n"):
+            raise ValueError("cut off, or too long")
+        yield _kept(json.loads(line.removesuffix(b"\n").removesuffix(b",")))
+
+
+def _at_once(first: bytes, source: IO[bytes]) -> Iterator[Kept]:
+    if os.fstat(source.fileno()).st_size > MOST_BYTES:
+        raise ValueError("too large")
+    found = json.loads(first + source.read(MOST_BYTES))
+    if found["version"] != VERSION:
+        raise ValueError("version")
+    yield from map(_kept, found["paths"])
+
+
 def restore(file: File, paths: Paths) -> int:
     """Give paths what the file has of them; how many there were, 0 if there is no file. Raises
     NfcError. Names are those of the configuration now."""
     if not file.exists():
         return 0
-    found = load(file)
-    for kept in found:
+    count = 0
+    for kept in load(file):
+        count += 1
         path: Path | None = paths.path(kept.key)
         if path is not None:
             path.delays = kept.delays
             path.points.extend(kept.points)
             path.errors = kept.errors
             path.last = kept.last
-    return len(found)
+    return count
 
 
 def _kept(one: Mapping[str, Any]) -> Kept:

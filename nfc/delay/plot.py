@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
+from math import nan
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from nfc.delay.keep import Kept
+from nfc.delay.paths import Point
 from nfc.errors import NfcError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_PATHS: Final = 12
+_GAP: Final = 5  # times as long as from one window to the next: nothing was measured
 FORMATS: Final = (".svg", ".png", ".pdf")
 _SIZE, _DPI = (10.0, 4.2), 110  # inches, and dots in one
 
 
-def draw(paths: Sequence[Kept], out: Path, *, title: str = "") -> None:
+def draw(paths: Iterable[Kept], out: Path, *, title: str = "") -> None:
     """Draw into a file; its suffix says the format. The same figures make the same SVG.
 
     Raises UsageError for another suffix or too many paths, NfcError without matplotlib, without
@@ -26,15 +31,19 @@ def draw(paths: Sequence[Kept], out: Path, *, title: str = "") -> None:
     """
     if out.suffix not in FORMATS:
         raise UsageError(f"{out} does not end in one of {', '.join(FORMATS)}")
-    shown = sorted(
-        (path for path in paths if path.delays.count),
-        key=lambda p: (p.delays.quantile(0.5), p.name),
-    )
+    shown: list[Kept] = []
+    more = 0  # which are not kept: there may be any number of them
+    for path in paths:
+        if path.delays.count and len(shown) < MOST_PATHS:
+            shown.append(path)
+        else:
+            more += path.delays.count > 0
+    shown.sort(key=lambda p: (p.delays.quantile(0.5), p.name))
     if not shown:
         raise NfcError("there is nothing to draw: no path has a delay")
-    if len(shown) > MOST_PATHS:
+    if more:
         raise UsageError(
-            f"{len(shown)} paths are too many for one picture (at most {MOST_PATHS})",
+            f"{len(shown) + more} paths are too many for one picture (at most {MOST_PATHS})",
             hint="choose with --path",
         )
     try:
@@ -61,17 +70,32 @@ def draw(paths: Sequence[Kept], out: Path, *, title: str = "") -> None:
 
 
 def _over_time(axes: Axes, path: Kept, color: str) -> None:
-    """The median, in a band from the least delay to the 99th percentile."""
-    when: list[Any] = [datetime.fromtimestamp(point.begin, UTC) for point in path.points]
-    axes.plot(when, [p.median / 1e6 for p in path.points], color=color, label=path.name, marker=".")
+    """The median, in a band from the least delay to the 99th percentile; broken where nothing was
+    measured for long."""
+    points = list(_broken(path.points))
+    when: list[Any] = [datetime.fromtimestamp(begin, UTC) for begin, *_ in points]
+    axes.plot(when, [p[1] / 1e6 for p in points], color=color, label=path.name, marker=".")
     axes.fill_between(
         when,
-        [p.minimum / 1e6 for p in path.points],
-        [p.p99 / 1e6 for p in path.points],
+        [p[2] / 1e6 for p in points],
+        [p[3] / 1e6 for p in points],
         color=color,
         alpha=0.2,
         linewidth=0,
     )
+
+
+def _broken(points: Sequence[Point]) -> Iterator[tuple[float, float, float, float]]:
+    """When, median, least and p99 of each window, with one of no figures before each that comes
+    `_GAP` times later than is usual."""
+    times = [point.begin for point in points]
+    usual = median([b - a for a, b in pairwise(times)] or [0.0])
+    last = times[0] if times else 0.0
+    for point in points:
+        if point.begin - last > _GAP * usual:
+            yield (last + point.begin) / 2, nan, nan, nan
+        yield point.begin, point.median, point.minimum, point.p99
+        last = point.begin
 
 
 def _distribution(axes: Axes, path: Kept, color: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pty
 import select
@@ -17,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from nfc.delay import keep
-from nfc.delay.paths import Named, Paths
+from nfc.delay.paths import Named, Paths, Point
+from nfc.delay.plot import _broken
 from nfc.delay.wire import Message, Report
 
 Nfc = Callable[..., tuple[int, str, str]]
@@ -89,8 +91,18 @@ def test_pictures(kept: Path, nfc: Nfc) -> None:
     assert all(word in text for word in ("near", "far", "Two paths"))
     nfc("delay", "plot", kept, "-o", again, "--title", "Two paths")
     assert again.read_bytes() == svg.read_bytes()
-    assert nfc("delay", "plot", kept, "-o", svg, "--path", "near")[0] == 0
+    assert nfc("delay", "plot", kept, "-o", svg, "--path", "near")[:2] == (0, f"{svg}: 1 path\n")
     assert "far" not in svg.read_text()
+
+
+def test_the_line_is_broken_where_nothing_was_measured() -> None:
+    def begins(*times: float) -> list[float]:
+        points = [Point(time, 1, 1, 2, 3, 4) for time in times]
+        return [begin for begin, middle, *_ in _broken(points) if math.isnan(middle)]
+
+    assert begins() == begins(7) == begins(0, 10, 20, 60, 70) == []
+    assert begins(0, 10, 20, 80, 90) == [50]
+    assert begins(0, 300, 310, 320) == [150]
 
 
 def test_what_cannot_be_drawn(kept: Path, nfc: Nfc) -> None:

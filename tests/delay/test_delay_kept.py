@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -32,7 +34,7 @@ def test_a_clock_that_never_was(tmp_path: Path, key: str, value: str) -> None:
 def test_what_is_no_file_is_not_read(file: str) -> None:
     """/dev/zero has no end."""
     with pytest.raises(NfcError, match="is not what 'nfc delay collect' keeps"):
-        keep.load(Path(file))
+        tuple(keep.load(Path(file)))
 
 
 @pytest.mark.parametrize("value", [None, 5, [], "x", 1.5])
@@ -45,4 +47,48 @@ def test_a_path_whose_errors_are_no_table(tmp_path: Path, value: object) -> None
     kept["paths"][0]["errors"] = value
     file.write_text(json.dumps(kept))
     with pytest.raises(NfcError, match="is not what 'nfc delay collect' keeps"):
-        keep.load(file)
+        tuple(keep.load(file))
+
+
+@pytest.mark.parametrize("begin", [b"", b"{", keep._HEAD, b'{"version": 1, "paths": [' + b" " * 99])
+def test_a_huge_file_takes_little_memory(tmp_path: Path, begin: bytes) -> None:
+    """A gigabyte of nothing, which takes no room on the disk."""
+    file = tmp_path / "state.json"
+    file.write_bytes(begin)
+    os.truncate(file, 1 << 30)
+    tracemalloc.start()
+    try:
+        with pytest.raises(NfcError, match="is not what 'nfc delay collect' keeps"):
+            tuple(keep.load(file))
+        assert tracemalloc.get_traced_memory()[1] < 4 * keep.MOST_LINE
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_an_earlier_one_kept_is_read(tmp_path: Path) -> None:
+    """All in one line; and what is kept now is JSON for others, too."""
+    file, again = tmp_path / "state.json", tmp_path / "again.json"
+    paths = Paths()
+    for session in (1, 2):
+        path = paths.path(Key(session))
+        assert path is not None
+        path.delays.add(1000 * session)
+    keep.save(file, paths)
+    kept = json.loads(file.read_text())
+    assert len(kept["paths"]) == 2
+    file.write_text(json.dumps(kept))
+    old = Paths()
+    assert keep.restore(file, old) == 2
+    keep.save(again, old)
+    assert json.loads(again.read_text()) == kept
+
+
+@pytest.mark.parametrize("cut", [1, 10, 300])
+def test_a_file_that_is_cut_off(tmp_path: Path, cut: int) -> None:
+    file = tmp_path / "state.json"
+    paths = Paths()
+    assert paths.path(Key(1)) is not None
+    keep.save(file, paths)
+    file.write_bytes(file.read_bytes()[:-cut])
+    with pytest.raises(NfcError, match="is not what 'nfc delay collect' keeps"):
+        tuple(keep.load(file))
