@@ -150,7 +150,19 @@ def _set(values: dict[str, Any], _t: Topology, record: Record, _r: Path | None) 
 def _link(values: dict[str, Any], _t: Topology, record: Record, _r: Path | None) -> dict[str, Any]:
     shape = {key: value for key, value in values.items() if key != "link"}
     change_link(record.name, values["link"], shape, shape)
-    return {"text": f"{values['link']}: {', '.join(f'{k} = {v}' for k, v in shape.items())}"}
+    shown = ", ".join(f"{key} {_in_words(key, value)}" for key, value in shape.items())
+    return {"text": f"{values['link']}: {shown}"}
+
+
+def _in_words(key: str, value: Any) -> str:
+    """A value of a link as a lab's file has it."""
+    if key in ("delay", "jitter"):
+        return f"{value / 1e6:g}ms"
+    if key == "rate":
+        return f"{value / 1e6:g}mbit"
+    if key == "loss":
+        return f"{value * 100:g}%"
+    return str(value).lower()
 
 
 def _wait(values: dict[str, Any], _t: Topology, _rec: Record, _r: Path | None) -> dict[str, Any]:
