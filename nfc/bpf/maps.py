@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nfc.bpf.btf import Btf, Kind, Member, Type
@@ -17,6 +18,9 @@ BTF_SECTION, LEGACY_SECTION = ".maps", "maps"
 MAX_MAPS = 1024  # of an object; a program may use 64
 MAPS_OF_MAPS = (12, 13)  # BPF_MAP_TYPE_ARRAY_OF_MAPS, BPF_MAP_TYPE_HASH_OF_MAPS
 POINTER = 8  # bytes
+PROG_ARRAY = 3  # BPF_MAP_TYPE_PROG_ARRAY
+_C_NUMBER = "(0[xX][0-9a-fA-F]{1,8}|0[0-7]{0,11}|[1-9][0-9]{0,9})"
+_ID_AND_INDEX = re.compile(f"{_C_NUMBER}/{_C_NUMBER}")
 LEGACY_SIZE = 20  # bytes: type, key_size, value_size, max_entries, map_flags
 
 # The members by which libbpf describes a map (tools/lib/bpf/libbpf.c, parse_btf_map_def) whose
@@ -41,6 +45,7 @@ def read_maps(
     `symbols` are the object's by section number.
     """
     found: dict[tuple[int, int], MapDef] = {}
+    ids: dict[int, tuple[int, int]] = {}
     for section in elf.sections:
         if section.name not in (BTF_SECTION, LEGACY_SECTION) or not section.size:
             continue
@@ -48,6 +53,8 @@ def read_maps(
         here = [s for s in all_here if s.type == STT_OBJECT] or _without_type(section, all_here)
         if section.name == LEGACY_SECTION:
             maps = _legacy(elf.content(section), here)
+            for number, symbol in _ids(elf.content(section), here):
+                ids.setdefault(number, (section.index, symbol.value))
         else:
             maps = _by_btf(btf, section, here)
         for symbol, definition in maps:
@@ -66,7 +73,33 @@ def read_maps(
                 place: replace(found[place], values=tuple(sorted(held.items())))
                 for place, held in values.items()
             }
+    for place, held in _by_section(elf, symbols, ids).items():
+        if found[place].type == PROG_ARRAY:
+            found[place] = replace(found[place], values=tuple(sorted(held.items())))
     return found
+
+
+def _by_section(
+    elf: Elf, symbols: dict[int, list[Symbol]], ids: dict[int, tuple[int, int]]
+) -> dict[tuple[int, int], dict[int, str]]:
+    """What iproute2 puts into maps of programs, by index: the program at the beginning of a section
+    `ID/INDEX` into the map of that id (lib/bpf_legacy.c, bpf_fill_prog_arrays)."""
+    found: dict[tuple[int, int], dict[int, str]] = {}
+    for section in elf.sections if ids else ():
+        named = _ID_AND_INDEX.fullmatch(section.name)
+        if named is None or not section.executable:
+            continue
+        number, index = (_c_number(text) for text in named.groups())
+        function = _function(symbols, (section.index, 0))
+        if number in ids and function is not None:
+            found.setdefault(ids[number], {})[index] = function
+    return found
+
+
+def _c_number(text: str) -> int:
+    """A number as C reads `%i`: 0x begins a hexadecimal one, 0 an octal one."""
+    base = 16 if text.lower().startswith("0x") else 8 if text.startswith("0") else 10
+    return int(text, base)
 
 
 def _initial(
@@ -156,6 +189,15 @@ def _legacy(content: bytes, symbols: Sequence[Symbol]) -> list[tuple[Symbol, Map
         (symbol, replace(map_, inner=by_id.get(of)) if map_.type in MAPS_OF_MAPS and of else map_)
         for (symbol, map_), of in zip(found, inner, strict=True)
     ]
+
+
+def _ids(content: bytes, symbols: Sequence[Symbol]) -> Iterator[tuple[int, Symbol]]:
+    """The ids that iproute2's maps have, 0 being none."""
+    for symbol in symbols:
+        if symbol.size >= LEGACY_SIZE + 4:
+            (number,) = unpack("I", content, symbol.value + LEGACY_SIZE, symbol.where)
+            if number:
+                yield number, symbol
 
 
 def _by_btf(

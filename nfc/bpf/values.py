@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv6Address
 
 from nfc.bpf.btf import Btf, Kind, Type
 from nfc.errors import ObjectError
@@ -77,6 +78,8 @@ class _Decoder:
                 return f"0x{int.from_bytes(data, 'little'):x}"
             case Kind.ARRAY:
                 return self.array(kind, data, depth)
+            case Kind.STRUCT if kind.name == "in6_addr" and len(data) == 16:
+                return str(IPv6Address(data))
             case Kind.STRUCT | Kind.UNION:
                 return self.fields(kind, data, depth)
             case Kind.DATASEC:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -60,15 +60,18 @@ def load(
     reuse_maps: Mapping[str, Map | Fd] = _NO_MAPS,
     log: int = 0,
     name: str = "",
+    filled: bool = True,
 ) -> LoadedProgram:
     """Load `program` of `obj` for `hook`: a name in PROG_TYPES or an enum bpf_prog_type.
 
     Every map and data section of the object is made, unless `reuse_maps` has one of that name
     (of the same type and sizes; the caller keeps its own descriptor). Data is written before the
-    program is loaded; read-only data is frozen. `name` (default: the program's) is what bpftool
-    shows, cut to 15 bytes. `log` is the verifier's log level for a program that is accepted: 0
-    none, 1 with statistics, 2 every step. A program that is refused always has its log in
-    `KernelError.log`. Raises KernelError, PrivilegeError, ObjectError; leaks nothing.
+    program is loaded; read-only data is frozen. With `filled` the maps that were made hold what the
+    object lists as their values: other maps, and programs, which are loaded for the same hook.
+    `name` (default: the program's) is what bpftool shows, cut to 15 bytes. `log` is the verifier's
+    log level for a program that is accepted: 0 none, 1 with statistics, 2 every step. A program
+    that is refused always has its log in `KernelError.log`. Raises KernelError, PrivilegeError,
+    ObjectError; leaks nothing.
     """
     if isinstance(hook, str) and hook not in PROG_TYPES:
         raise KernelError(f"no hook {hook!r}; there are: {', '.join(PROG_TYPES)}")
@@ -83,8 +86,15 @@ def load(
         for section in obj.data:
             made[section.name] = undo.enter_context(_data_map(section, reuse_maps))
         fds = {key: one.fd.fileno() for key, one in made.items()}
-        linked = fill(link(obj, program), fds)
-        fd, text = _prog_load(linked, kind, name or program, obj.license, btf, log)
+
+        def load_one(of: str, name: str, level: int) -> tuple[Fd, str]:
+            return _prog_load(fill(link(obj, of), fds), kind, name, obj.license, btf, level)
+
+        fd, text = load_one(program, name or program, log)
+        undo.enter_context(fd)
+        for definition in obj.maps if filled else ():
+            if definition.name not in reuse_maps:
+                _put_values(definition, made, lambda of: load_one(of, of, 0)[0])
         undo.pop_all()
         if btf is not None:
             btf.close()
@@ -108,6 +118,14 @@ def _map(definition: MapDef, reuse: Mapping[str, Map | Fd], btf: Fd | None) -> M
             errno=errno.EINVAL,
         )
     return one
+
+
+def _put_values(definition: MapDef, made: Mapping[str, Map], load_one: Callable[[str], Fd]) -> None:
+    """Put in what an object says that a map of maps or programs holds from the beginning."""
+    for index, of in definition.values:
+        with made[of].fd.dup() if of in made else load_one(of) as fd:
+            value = struct.pack("=I", fd.fileno())
+            made[definition.name].update(bpf_maps.index_key(index), value)
 
 
 def _data_map(section: DataSection, reuse: Mapping[str, Map | Fd]) -> Map:

@@ -23,7 +23,8 @@ def text(session: Session, fault: Fault, packet: bytes, now: int) -> str:
     where that one ends otherwise, as it may once maps have changed.
     """
     lines = [str(fault)]
-    image = session.simulator.image
+    simulator = session.simulator
+    image = simulator.image_of(fault.program or simulator.program)
     insn = image.code[fault.slot] if 0 <= fault.slot < len(image.code) else None
     if fault.line is not None:
         lines.append(f"  {fault.line.line:>5} | {fault.line.text.strip()}")
@@ -32,7 +33,7 @@ def text(session: Session, fault: Fault, packet: bytes, now: int) -> str:
     lines.append(f"  {fault.slot:>5}: {insn}")
     again = session.run(packet, now, traced=True).outcome
     if again.fault is not None and again.steps and again.steps[-1].slot == fault.slot:
-        regions = session.simulator.regions
+        regions = simulator.regions
         held = again.steps[-1].registers
         used = dict.fromkeys(n for n in (insn.dst, insn.src) if n < len(held))
         said = ", ".join(f"r{n} = {value(held[n], regions)}" for n in used)

@@ -28,10 +28,13 @@ from nfc.sema import typed
 from nfc.syntax.source import Source
 from nfc.vm.image import Image
 from nfc.vm.interpreter import Step
+from nfc.vm.simulator import Outcome
 
 MAX_LINES = 200  # of source that are shown of one packet's way through somebody's object
-TAIL_CALL = 12  # bpf_tail_call: what runs after it is another program
 _BOLD = "\x1b[1m"
+
+
+Run = tuple[Image, Sequence[Step]]  # a program, and what of it was executed
 
 
 @dataclass(frozen=True)
@@ -144,42 +147,41 @@ class Tracer:
         function = self.session.subject.function
         context = _context(self.session, function, packet, now) if function else None
         ran = self.session.run(packet, now, traced=True)
-        image = self.session.simulator.image
-        steps, note = _own(image, ran.outcome.steps)
+        runs, notes = self._runs(ran.outcome)
         rules: tuple[Tried, ...] = ()
         lines: tuple[Line, ...] = ()
         if function is not None:
-            rules = _rules(function, image, steps, ran.rule, context)
+            rules = _rules(function, runs, ran.rule, context)
         else:
-            lines, more = _lines(image, steps)
-            note = f"{note} {more}".strip()
+            lines, more = _lines(runs)
+            notes += more
         if ran.outcome.runs > 1:
-            note = f"{note} the packet came to the function {ran.outcome.runs} times".strip()
+            notes.append(f"the packet came to the function {ran.outcome.runs} times")
         after = ran.outcome.packet
         tlvs = self.session.subject.tlvs
         changed = (
             changes.changes(packet, after, partial(dissect, tlvs)) if after is not None else ()
         )
-        calls = _calls(image, steps)
+        calls = tuple(call for image, steps in runs for call in _calls(image, steps))
+        note = "; ".join(notes)
         took, said = len(ran.outcome.steps), ran.outcome.printed
         return ran, Trace(rules, lines, calls, changed, took, note, said)
 
-
-def _own(image: Image, steps: Sequence[Step]) -> tuple[Sequence[Step], str]:
-    """The steps of the program itself: not those after a tail call, which are of another one."""
-    for number, step in enumerate(steps):
-        insn = image.code[step.slot] if step.slot < len(image.code) else None
-        if insn is not None and insn.calls_helper and insn.imm == TAIL_CALL:
-            following = steps[number + 1].slot if number + 1 < len(steps) else step.slot + 1
-            if following != step.slot + 1:
-                return steps[: number + 1], "a tail call: what ran after it is another program's"
-    return steps, ""
+    def _runs(self, outcome: Outcome) -> tuple[list[Run], list[str]]:
+        """What was executed, program by program; and a note that says where tail calls led to."""
+        simulator, steps, runs = self.session.simulator, outcome.steps, list[Run]()
+        end = len(steps)
+        for begin, name in reversed(outcome.programs):
+            runs.insert(0, (simulator.image_of(name), steps[begin:end]))
+            end = begin
+        names = dict.fromkeys(name for _, name in outcome.programs)
+        called = [name for name in names if name != simulator.program]
+        return runs, [f"tail calls led to {', '.join(called)}"] if called else []
 
 
 def _rules(
     function: typed.Function,
-    image: Image,
-    steps: Sequence[Step],
+    runs: Sequence[Run],
     taken: int | None,
     context: Context | None,
 ) -> tuple[Tried, ...]:
@@ -188,8 +190,9 @@ def _rules(
     ends = [span.source.position(max(span.start, span.end - 1))[0] for span in spans]
     last = taken if taken is not None else len(spans)
     tried = set() if taken is None else {taken}
-    for step in steps:
-        line = image.line(step.slot)
+    ran = {step.slot: image for image, steps in runs for step in steps}
+    for slot, image in ran.items():
+        line = image.line(slot)
         for number, span in enumerate(spans[:last]):  # several rules may stand on one line
             if line is not None and span.line <= line.line <= ends[number]:
                 tried.add(number)
@@ -205,14 +208,15 @@ def _reasons(rule: typed.Rule, context: Context | None) -> tuple[str, ...]:
     return why_not(rule, context) if context is not None else ()
 
 
-def _lines(image: Image, steps: Sequence[Step]) -> tuple[tuple[Line, ...], str]:
+def _lines(runs: Sequence[Run]) -> tuple[tuple[Line, ...], list[str]]:
     """The source lines in the order in which they ran; instructions where there are none."""
     found: list[Line] = []
     total = 0
     last = ("", "")
-    for step in steps:
-        info = image.line(step.slot)
-        if info is not None:
+    for info in (image.line(step.slot) for image, steps in runs for step in steps):
+        if info is None and total:  # of none: what a compiler adds of its own
+            here = last
+        elif info is not None:
             here = (f"{info.file.rsplit('/', 1)[-1]}:{info.line}", info.text.strip())
         else:
             here = ("(no line)", "")
@@ -224,7 +228,7 @@ def _lines(image: Image, steps: Sequence[Step]) -> tuple[tuple[Line, ...], str]:
         total += 1
         if total <= MAX_LINES:
             found.append(Line(*here, 1))
-    more = f"… and {total - MAX_LINES} lines more" if total > MAX_LINES else ""
+    more = [f"… and {total - MAX_LINES} lines more"] if total > MAX_LINES else []
     return tuple(found), more
 
 

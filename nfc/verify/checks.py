@@ -226,7 +226,7 @@ def dry_run(obj: Object, program: Program, hook: str) -> DryRun:
     if obj.extern:
         return DryRun(release, None, 0, "the object uses functions or variables of the kernel")
     try:
-        with load(obj, program.name, hook=hook, log=1) as loaded:
+        with load(obj, program.name, hook=hook, log=1, filled=False) as loaded:
             stats = parse(loaded.log).stats
         return DryRun(release, True, stats.processed if stats else 0)
     except PrivilegeError as error:

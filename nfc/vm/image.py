@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -72,11 +73,14 @@ class Image:
 
     def line(self, slot: int) -> LineInfo | None:
         """The source line of an instruction, where the object says it."""
-        for at in range(slot, -1, -1):
-            found = self.lines.get(at)
-            if found is not None:
-                return found if found.line else None
-        return None
+        before = bisect_right(self._marks, slot) - 1
+        found = self.lines[self._marks[before]] if before >= 0 else None
+        return found if found is not None and found.line else None
+
+    @cached_property
+    def _marks(self) -> list[int]:
+        """The slots at which a line begins."""
+        return sorted(self.lines)
 
 
 def _written(insn: Instruction) -> tuple[int, ...]:

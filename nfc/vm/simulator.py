@@ -8,7 +8,7 @@ around it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nfc.bpf.facts import HOOKS
@@ -55,11 +55,13 @@ class Packet:
 @dataclass(frozen=True)
 class Fault:
     """What a verifier would have refused, or the simulator does not model: at an instruction, and
-    at its source line where the object says so. A `slot` of -1: once the program had ended."""
+    at its source line where the object says so. A `slot` of -1: once the program had ended.
+    `program` is the one that ran, which a tail call may have led to."""
 
     message: str
     slot: int
     line: LineInfo | None = None
+    program: str = ""
 
     @property
     def limit(self) -> bool:
@@ -84,9 +86,10 @@ class Outcome:
     runs; `lost` in the kernel after it; `fault`. `reason` says why in words. `packet` is what
     leaves, hop limit decremented, None where nothing does. `returned` is the program's return
     code, if it ran. `records` are (map, bytes) of ring and perf buffers, `clones` (link, packet) of
-    bpf_clone_redirect. `steps` are there only when traced. `link_header` is what the program has
-    put before the IPv6 header for bpf_redirect, as it leaves. `runs` is how often the function
-    has had the packet.
+    bpf_clone_redirect. `steps` are there only when traced, with `programs`: which begins at which
+    of them, the function's own, and those that tail calls led to. `link_header` is what the
+    program has put before the IPv6 header for bpf_redirect, as it leaves. `runs` is how often the
+    function has had the packet.
     """
 
     fate: str
@@ -98,6 +101,7 @@ class Outcome:
     mark: int = 0
     priority: int = 0
     steps: tuple[Step, ...] = ()
+    programs: tuple[tuple[int, str], ...] = field(default=(), compare=False)
     fault: Fault | None = None
     clones: tuple[tuple[str, bytes], ...] = ()
     printed: tuple[str, ...] = ()
@@ -158,7 +162,7 @@ class Simulator:
         self._bridge: Bridge | None = None
         self._runs: dict[str, int] = {}
         self.warm_up = WARM_UP
-        self.image = self._image(program)
+        self.image = self.image_of(program)
 
     @property
     def now(self) -> int:
@@ -262,6 +266,7 @@ class Simulator:
         """What becomes of the packet that the machine holds: run the program (or have it be run by
         `ran`, once), then do what the kernel does."""
         machine = self.machine
+        self._begun: list[tuple[int, str]] = []
         returned: int | None = None
         fault: Fault | None = None
         try:
@@ -291,6 +296,7 @@ class Simulator:
             machine.context.get(MARK),
             machine.context.get(PRIORITY),
             tuple(steps or ()),
+            tuple(self._begun),
             fault,
             tuple(machine.clones),
             tuple(machine.printed),
@@ -305,6 +311,8 @@ class Simulator:
     def _execute(self, steps: list[Step] | None, ran: Callable[[], int] | None = None) -> int:
         self._running = self.program
         while True:
+            if steps is not None:
+                self._begun.append((len(steps), self._running))
             try:
                 first, ran = ran, None
                 returned = first() if first else self._run_one(self._running, steps)
@@ -338,12 +346,12 @@ class Simulator:
     def compiled(self, program: str, *, optimized: bool = False) -> Jit:
         """A program of the object as native code, made soon, or so that it runs fast; a long one
         is made soon in any case."""
-        optimized = optimized and len(self._image(program).code) <= MOST_OPTIMIZED
+        optimized = optimized and len(self.image_of(program).code) <= MOST_OPTIMIZED
         found = self._compiled.get(program)
         if found is None or (optimized and not found.optimized):
             from nfc.vm.jit import Jit
 
-            found = Jit(self._image(program), self.machine, self.bridge, optimized=optimized)
+            found = Jit(self.image_of(program), self.machine, self.bridge, optimized=optimized)
             self._compiled[program] = found
         return found
 
@@ -358,10 +366,11 @@ class Simulator:
 
     def _interpreter(self, program: str) -> Interpreter:
         if program not in self._interpreters:
-            self._interpreters[program] = Interpreter(self._image(program), self.machine)
+            self._interpreters[program] = Interpreter(self.image_of(program), self.machine)
         return self._interpreters[program]
 
-    def _image(self, program: str) -> Image:
+    def image_of(self, program: str) -> Image:
+        """A program of the object, linked. Raises ObjectError."""
         if program not in self._images:
             self._images[program] = make_image(self.obj, program, self.maps)
         return self._images[program]
@@ -371,7 +380,7 @@ class Simulator:
             return Fault(error.message, -1)
         image = self._images[self._running]
         slot = error.slot if error.slot >= 0 else len(image.code) - 1
-        return Fault(error.message, slot, image.line(slot))
+        return Fault(error.message, slot, image.line(slot), self._running)
 
 
 def _maps(

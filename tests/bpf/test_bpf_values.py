@@ -68,6 +68,7 @@ def btf_of(*types: Type) -> Btf:
     ("kind", "data", "value"),
     [
         (Type(3, Kind.TYPEDEF, "t", type=1), b"\xff\xff\xff\xff", -1),
+        (Type(3, Kind.STRUCT, "in6_addr", 16), b"\xfd" + bytes(14) + b"\1", "fd00::1"),
         (Type(3, Kind.ARRAY, type=1, count=2), struct.pack("<ii", 5, -5), [5, -5]),
         (Type(3, Kind.ARRAY, type=2, count=6), b"abc\0\0\0", "abc"),
         (Type(3, Kind.ARRAY, type=2, count=2), b"\x80\1", "8001"),

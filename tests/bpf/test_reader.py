@@ -156,6 +156,18 @@ def test_maps_of_maps_of_iproute2() -> None:
     assert obj.map("one").inner == obj.map("two") == MapDef("two", 1, 4, 8, 5)
 
 
+def test_programs_that_iproute2_puts_into_maps() -> None:
+    """By section: `ID/INDEX`, as C reads numbers."""
+    source = of_iproute2(3, 4, 4, 99, 0, 8, 0)
+    names = {"a": "8/1", "b": "010/0x10", "c": "9/2", "d": "8/x", "e": "0x8/3/4"}
+    for name, section in names.items():
+        source += f'__attribute__((section("{section}"), used)) int {name}(void *c) {{ return 0; }}'
+    obj = read_object(clang_object(source=source, debug=False))
+    assert obj.map("one").values == ((1, "a"), (16, "b"))
+    other = source.replace("{3, 4, 4, 99", "{1, 4, 4, 99")  # no map of programs
+    assert read_object(clang_object(source=other, debug=False)).map("one").values == ()
+
+
 OF_MAPS = """
 #define SEC(name) __attribute__((section(name), used))
 struct inner { int (*type)[2]; int (*max_entries)[3]; int *key; long *value; } in SEC(".maps");

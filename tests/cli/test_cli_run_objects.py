@@ -174,11 +174,75 @@ def test_what_a_loader_puts_into_maps(nfc: Nfc, tmp_path: Path, engine: str) -> 
     code, said, _ = nfc(*given, "--trace")
     assert code == 0
     lines = [line.strip() for line in said.splitlines()]
-    assert "helpers: bpf_loop = 4, bpf_trace_printk = 8, bpf_tail_call" in lines
+    lookups = "bpf_map_lookup_elem, bpf_map_lookup_elem"
+    assert f"helpers: bpf_loop = 4, bpf_trace_printk = 8, bpf_tail_call, {lookups}" in lines
+    assert "tail calls led to second" in lines
+    assert "(no line)" not in said
+    ran = [line for line in lines if line.startswith("calls.c:")]
+    places = [next(n for n, one in enumerate(ran) if text in one) for text in ("tail_", "*count")]
+    assert places == sorted(places)
     assert "printed: '53 bytes'" in lines
     assert json.loads(nfc(*given, "--trace", "--json")[1].splitlines()[0])["trace"]["printed"] == [
         "53 bytes"
     ]
+
+
+OF_IPROUTE2 = """
+typedef unsigned int u32; typedef unsigned long long u64;
+#define SEC(name) __attribute__((section(name), used))
+struct __sk_buff { u32 len; };
+struct bpf_elf_map { u32 type, key, value, entries, flags, id, pinning; };
+static long (*tail_call)(void *, void *, u32) = (void *)12;
+static void *(*lookup)(void *, const void *) = (void *)1;
+struct bpf_elf_map SEC("maps") calls = { 3, 4, 4, 2, 0, 7 };
+struct bpf_elf_map SEC("maps") seen = { 2, 4, 8, 1, 0, 8, 2 };
+SEC("7/0") int even(struct __sk_buff *skb) { return 0; }
+SEC("7/1") int odd(struct __sk_buff *skb)
+{
+    u32 zero = 0;
+    u64 *count = lookup(&seen, &zero);
+    if (count)
+        *count += 1;
+    return 2;
+}
+SEC("lwt_in") int begin(struct __sk_buff *skb) { tail_call(skb, &calls, skb->len & 1); return 0; }
+char _license[] SEC("license") = "GPL";
+"""
+
+
+def test_maps_and_tail_calls_of_iproute2(nfc: Nfc, tmp_path: Path) -> None:
+    if shutil.which("clang") is None:
+        pytest.skip("no clang here to make other people's objects with")
+    (tmp_path / "calls.c").write_text(OF_IPROUTE2)
+    command = ["clang", "-O2", "-target", "bpf", "-c", "calls.c", "-o", "calls.o"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    one, other = packet(*INNER), packet(*INNER[:-1], b"four")
+    path = write(tmp_path / "in.pcap", [one, other, other])
+    code, said, _ = nfc("run", tmp_path / "calls.o", "--pcap", path)
+    assert code == 0
+    lines = [line.strip() for line in said.splitlines()]
+    assert lines[0].startswith("begin (in) on")
+    assert lines[1:3] == [
+        "sent                 2  by out",
+        "dropped              1  program returned BPF_DROP",
+    ]
+    assert lines[-2:] == ["map seen: 1 with a value", "00000000  0100000000000000"]
+
+
+def test_a_fault_behind_a_tail_call(nfc: Nfc, tmp_path: Path) -> None:
+    """The instruction and its line are those of the program that the call led to."""
+    if shutil.which("clang") is None:
+        pytest.skip("no clang here to make other people's objects with")
+    source = WITH_CALLS.replace("counts ? lookup", "1 ? lookup")
+    (tmp_path / "calls.c").write_text(source.replace("{ &even, &odd }", "{ &even }"))
+    command = ["clang", "-O2", "-g", "-target", "bpf", "-c", "calls.c", "-o", "calls.o"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    path = write(tmp_path / "in.pcap", [packet(*INNER)])
+    code, _, err = nfc("run", tmp_path / "calls.o", "--function", "first", "--pcap", path)
+    assert code == 1
+    assert re.search(r"makes first fault: .*calls\.c:\d+: instruction \d+ gives 0x0 as a map", err)
+    assert re.search(r"^ +\d+ \| u64 \*count = 1 \? lookup", err, re.M)
+    assert re.search(r"^ +\d+: call bpf_map_lookup_elem", err, re.M)
 
 
 def test_a_map_with_more_values_than_places(nfc: Nfc, tmp_path: Path) -> None:

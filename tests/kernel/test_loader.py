@@ -116,6 +116,31 @@ class TestLoad:
         with load(calling(), "main", hook="in") as loaded:
             assert programs.test_run(loaded.fd, FRAME).result == 42
 
+    def test_maps_hold_what_the_object_lists(self) -> None:
+        """Programs, which a tail call finds, and maps."""
+        inner = MapDef("inner", maps.ARRAY, 4, 8, 1)
+        outer = MapDef("outer", 12, 4, 4, 2, inner=inner, values=((1, "inner"),))
+        calls = MapDef("calls", 3, 4, 4, 3, values=((2, "called"),))
+        jump = asm.ld_imm64(2) + asm.mov(3, 2) + asm.call(12) + asm.mov(0, 3) + asm.EXIT
+        at = (Relocation(0, RelocationKind.MAP, "calls"),)
+        obj = Object(
+            (Program("jump", "lwt_in", jump, at), Program("called", "1/2", asm.RETURN_2)),
+            (inner, outer, calls),
+            license="GPL",
+        )
+        with load(obj, "jump", hook="in") as loaded:
+            assert programs.test_run(loaded.fd, FRAME).result == 2
+            inside = loaded.maps["outer"].lookup(index_key(1))
+            assert inside == struct.pack("=I", loaded.maps["inner"].info.id)
+        with load(obj, "jump", hook="in", filled=False) as loaded:
+            assert programs.test_run(loaded.fd, FRAME).result == 3
+        none = replace(obj, programs=(obj.programs[0], replace(obj.programs[1], code=asm.EXIT)))
+        with pytest.raises(KernelError, match="refused program called"):
+            load(none, "jump", hook="in")
+        full = replace(obj, maps=(inner, outer, replace(calls, values=((3, "called"),))))
+        with pytest.raises(KernelError, match=r"cannot|E2BIG"):
+            load(full, "jump", hook="in")
+
     def test_a_refusal_has_the_reason_and_the_whole_log(self) -> None:
         obj = Object((Program("bad", "s", asm.mov(1, 1) + asm.EXIT),), license="GPL")
         with pytest.raises(KernelError) as refused:
