@@ -350,7 +350,7 @@ class _Reader:
             routes=tuple(self.route(*one) for one in self.tables(found, "route")),
             functions=tuple(self.function(*one) for one in self.tables(found, "function")),
             services=self.services(found),
-            captures=tuple(self.capture(*one) for one in self.tables(found, "capture")),
+            captures=self.captures(found),
             steps=tuple(self.step(links, *one) for one in self.tables(found, "step")),
         )
 
@@ -394,6 +394,9 @@ class _Reader:
             if name in names:
                 raise Wrong(f"{where}.name: there is a link '{name}' already")
             names.add(name)
+            ours, theirs = values["addresses"]
+            if ours == theirs:
+                raise Wrong(f"{where}.addresses: both ends have {ours}")
             yield Link(
                 name=name,
                 ends=(ends[0], ends[1]),
@@ -461,6 +464,15 @@ class _Reader:
             made.append(service)
         return tuple(made)
 
+    def captures(self, found: dict[str, Any]) -> tuple[Capture, ...]:
+        made: list[Capture] = []
+        for one, where in self.tables(found, "capture"):
+            capture = self.capture(one, where)
+            if any(other.file == capture.file for other in made):
+                raise Wrong(f"{where}.file: another capture goes into {capture.file}")
+            made.append(capture)
+        return tuple(made)
+
     def capture(self, one: object, where: str) -> Capture:
         values = config.table(one, CAPTURE, where, _NEEDED["capture"])
         node = self.known(values["node"], f"{where}.node")
@@ -487,6 +499,11 @@ class _Reader:
         if "link" in values and values["link"] not in (names := [link.name for link in links]):
             hint = nearest(values["link"], names) or f"there are: {', '.join(names)}"
             raise Wrong(f"{where}.link: there is no link '{values['link']}'", hint=hint)
+        if "link" in values and not next(one.wire for one in links if one.name == values["link"]):
+            raise Wrong(
+                f"{where}.link: '{values['link']}' has no wire, which could change it",
+                hint="give the link a delay, a rate or a loss, or wire = true",
+            )
         return Step(name or kind, kind, values)
 
 

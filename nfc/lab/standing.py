@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
@@ -104,17 +104,17 @@ class _Maker:
         wires = [link for link in topology.links if link.wire]
         if wires:
             self.create(_WIRES, config.quiet)
-        say(f"{len(topology.nodes)} namespaces, {namespace(topology.name, '')}NODE")
+        say(f"{_count(topology.nodes, 'namespace')}, {namespace(topology.name, '')}NODE")
         for number, link in enumerate(topology.links, start=1):
             self.link(number, link)
         self.wires(wires)
         if topology.links:
-            say(f"{len(topology.links)} links, {len(wires)} of them through a wire")
+            say(f"{_count(topology.links, 'link')}, {len(wires)} of them through a wire")
         self.settings()
         for route in topology.routes:
             self.run(route.node, _add_route, route)
         if topology.routes:
-            say(f"{len(topology.routes)} routes")
+            say(_count(topology.routes, "route"))
         self.functions()
         self.services()
         return self.record
@@ -241,6 +241,10 @@ class _Maker:
         for service in self.topology.services:
             self.start(service.node, service.name, ["sh", "-c", service.run])
             self.say(f"{service.name} runs in {service.node}: {service.run}")
+
+
+def _count(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}{'s' * (len(things) != 1)}"
 
 
 def environment(record: Record) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import threading
@@ -19,13 +20,14 @@ from nfc.errors import KernelError, NfcError, UsageError
 from nfc.lab import load, records
 from nfc.lab.file import Capture, Step, Topology
 from nfc.lab.records import Record
-from nfc.lab.standing import Say, change_link, environment, inside, make, remove
+from nfc.lab.standing import Say, change_link, environment, inside, make, remove, running
 from nfc.packet import pcap
 from nfc.syntax.diagnostics import nearest
 
 _PORT: Final = 5201
 _TIMEOUT: Final = 120.0  # seconds that a command may take, unless its step says another number
 _MOST_OUTPUT: Final = 1 << 20
+_MOST_SHOWN, _LINES = 4096, 10  # bytes and lines of a log
 
 
 def run(
@@ -46,7 +48,9 @@ def run(
         except OSError as error:
             raise NfcError(f"cannot make {results}: {error.strerror}") from None
     found: list[dict[str, Any]] = []
+    ended: list[str] = []
     with records.locked(topology.name), signals.unwinding():
+        record = None
         try:
             record = records.phase(make(topology, say), "running")
             with _captures(topology, results):
@@ -57,12 +61,40 @@ def run(
                         say("  " + found[-1]["text"].rstrip().replace("\n", "\n  "))
         finally:
             with signals.held():
+                if record is not None:
+                    ended = _look_after(record, results, say)
                 remove(topology.name)
     say(f"\nremoved the lab '{topology.name}'")
-    whole = {"ok": True, "name": topology.name, "steps": found}
+    whole = {"ok": True, "name": topology.name, "steps": found, "ended": ended}
     if results is not None:
         (results / "results.json").write_text(json.dumps(whole, indent=2) + "\n")
     return whole
+
+
+def _look_after(record: Record, results: Path | None, say: Say) -> list[str]:
+    """Keep the logs of services with the results, and say of those that have ended by themselves
+    how: for all else of them goes with the lab."""
+    ended = []
+    for service in record.processes:
+        if service.name.startswith("wire-"):
+            continue
+        log = records.folder(record.name) / service.log
+        with contextlib.suppress(OSError):
+            if results is not None:
+                shutil.copyfile(log, results / service.log)
+        if not running(service):
+            ended.append(service.name)
+            say(f"\nservice {service.name} has ended by itself{_last_lines(log)}")
+    return ended
+
+
+def _last_lines(log: Path) -> str:
+    with contextlib.suppress(OSError), log.open("rb") as source:
+        source.seek(max(log.stat().st_size - _MOST_SHOWN, 0))
+        lines = source.read(_MOST_SHOWN).decode(errors="replace").splitlines()[-_LINES:]
+        if lines:
+            return "\n  ".join(["; its last words:", *lines])
+    return ", without a word"
 
 
 def _do(step: Step, topology: Topology, record: Record, results: Path | None) -> dict[str, Any]:

@@ -75,6 +75,11 @@ WRONG = {
     '[[step]]\ndo = "ping"\nfrom = "h1"': "step[1].to is missing",
     '[[step]]\ndo = "link"\nlink = "fast"': "step[1].link: there is no link 'fast'",
     '[[capture]]\nnode = "h1"\ninterface = "eth0"\nfile = "../x"': "capture[1].file must be a name",
+    '[[link]]\nends = ["h1", "r1"]\naddresses = ["fd00:9::1/64", "fd00:9::1/64"]': "link[3]."
+    "addresses: both ends have fd00:9::1/64",
+    '[[capture]]\nnode = "h1"\ninterface = "eth0"\nfile = "x"\n[[capture]]\nnode = "h2"\n'
+    'interface = "eth0"\nfile = "x"': "capture[2].file: another capture goes into x",
+    '[[step]]\ndo = "link"\nlink = "link1"\ndelay = "1ms"': "step[1].link: 'link1' has no wire",
     "[[step]": "some/lab.toml: Expected",
 }
 

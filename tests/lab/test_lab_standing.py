@@ -392,6 +392,42 @@ def test_a_step_that_fails_is_the_last_and_nothing_is_left(state: Path, tmp_path
     assert left(name) == []
 
 
+def test_a_service_that_ends_by_itself_is_named_and_logs_are_kept(
+    state: Path, tmp_path: Path, nfc: Nfc
+) -> None:
+    """Also where a step fails, for which it may be the reason."""
+    name = named("ends")
+    file, results = tmp_path / f"{name}.toml", tmp_path / "results"
+    text = """
+[node.a]
+[[service]]
+node = "a"
+name = "short"
+run = "echo too bad >&2; exit 3"
+[[service]]
+node = "a"
+name = "long"
+run = "echo hello; exec sleep 99"
+[[step]]
+run = "until grep -q hello $LAB_DIR/long.log && grep -q bad $LAB_DIR/short.log; do :; done"
+[[step]]
+name = "it is buried"
+run = "while nfc lab status $LAB | grep -q 'short: runs'; do :; done"
+"""
+    file.write_text(text)
+    code, out, _ = nfc("lab", "run", file, "--results", results)
+    assert code == 0
+    assert "service short has ended by itself; its last words:\n  too bad\n" in out
+    assert "service long" not in out
+    assert json.loads((results / "results.json").read_text())["ended"] == ["short"]
+    assert (results / "long.log").read_text() == "hello\n"
+    file.write_text(text + '[[step]]\nrun = "exit 1"\n')
+    code, out, err = nfc("lab", "run", file, "--results", results)
+    assert (code, "ended with 1" in err) == (1, True)
+    assert "its last words:\n  too bad\n" in out
+    assert left(name) == []
+
+
 @pytest.mark.alone
 def test_two_labs_stand_side_by_side(state: Path, tmp_path: Path, nfc: Nfc) -> None:
     name, other = named("one"), named("two")
