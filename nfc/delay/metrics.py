@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from socketserver import TCPServer, ThreadingMixIn
+from typing import TYPE_CHECKING, Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import start_http_server
+from prometheus_client import make_wsgi_app
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -22,6 +26,8 @@ from nfc.errors import KernelError
 if TYPE_CHECKING:
     from nfc.delay.collector import Collector
 
+MOST_CONNECTIONS: Final = 32
+PATIENCE_S: Final = 10  # with a client that says nothing
 # Upper bounds in microseconds: 1, 2, 5, 10, … up to 10 s.
 BOUNDS_US: Final = (*(m * 10**e for e in range(7) for m in (1, 2, 5)), 10**7)
 
@@ -100,18 +106,62 @@ def _registry(collector: Collector) -> CollectorRegistry:
     return registry
 
 
+class _Handler(WSGIRequestHandler):
+    timeout = PATIENCE_S  # of each read and write
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+class _Listener(ThreadingMixIn, WSGIServer):
+    """So many connections at once, and the rest are closed: those that say nothing must not take
+    the descriptors that the collector needs for its file."""
+
+    daemon_threads = True
+    request_queue_size = MOST_CONNECTIONS
+
+    def __init__(self, where: tuple[str, int]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
+        self._free = threading.Semaphore(MOST_CONNECTIONS)
+        super().__init__(where, _Handler)
+
+    def server_bind(self) -> None:
+        """Bind, without asking a name server what this machine is called."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+        self.setup_environ()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away, or was silent for too long."""
+
+
 class Server:
     """Answers at http://ADDRESS:PORT/metrics from when it is made until `close`."""
 
     def __init__(self, collector: Collector, where: tuple[str, int]) -> None:
         """Listen in the namespace of this thread. Raises KernelError where it cannot."""
         try:
-            self._server, self._thread = start_http_server(where[1], where[0], _registry(collector))
+            self._server = _Listener(where)
         except OSError as error:
             raise KernelError(
                 f"cannot serve metrics on port {where[1]}: {error.strerror}",
                 errno=error.errno or 0,
             ) from None
+        self._server.set_app(make_wsgi_app(_registry(collector)))
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
 
     @property
     def port(self) -> int:
