@@ -78,5 +78,5 @@ lock: ## Write requirements.lock from pyproject.toml
 	@scripts/lock
 
 clean: ## Remove what the targets made, .venv too
-	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv build dist nfc/_data .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

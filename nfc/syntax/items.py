@@ -13,7 +13,7 @@ from functools import cache, cached_property
 from lark import Lark, Token, Tree, UnexpectedToken
 from lark.lexer import BasicLexer
 
-from nfc.resources import data_dir
+from nfc.syntax import tables
 from nfc.syntax.diagnostics import Diagnostics, nearest
 from nfc.syntax.source import Source, Span
 
@@ -21,15 +21,7 @@ from nfc.syntax.source import Source, Span
 @cache
 def grammar(name: str) -> Lark:
     """Lark with a grammar of ours: LALR, one item at a time."""
-    text = (data_dir("grammar") / name).read_text(encoding="utf-8")
-    found = Lark(
-        text,
-        start="item",
-        parser="lalr",
-        lexer="basic",
-        maybe_placeholders=True,
-        propagate_positions=True,
-    )
+    found = tables.parser(name)
     # Where there is none, `Lark.lex` makes a lexer at each call: several milliseconds.
     found.lexer = BasicLexer(found.lexer_conf)
     return found

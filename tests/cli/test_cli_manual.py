@@ -1,4 +1,5 @@
-"""The manual page: all that --help says, in a form that groff takes; and it is in the wheel."""
+"""The manual page: all that --help says, in a form that groff takes; and what is made for the
+wheel is in it."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ import pytest
 
 from nfc.cli import cli
 from nfc.cli.manual import manual
+from nfc.syntax import tables
 
 ROOT = Path(__file__).parents[2]
 PAGE = manual(cli)
@@ -78,3 +80,6 @@ def test_it_is_in_the_wheel(tmp_path: Path) -> None:
         assert archive.read(page).decode() == PAGE
         shipped = archive.read("nfc/_data/captures/delay.pcapng")
         assert shipped == (ROOT / "captures" / "delay.pcapng").read_bytes()
+        for name in tables.GRAMMARS:
+            held = archive.read(f"nfc/_data/tables/{name}.json").decode()
+            assert held == tables.tables((ROOT / "grammar" / name).read_text())
