@@ -70,6 +70,11 @@ class Event:
     size: int  # bytes
     packet_bytes: int = 0
 
+    @property
+    def longest(self) -> int:
+        """Bytes of a record, at most."""
+        return self.size + (8 + self.packet_bytes if self.packet_bytes else 0)
+
 
 @dataclass(frozen=True)
 class Table:

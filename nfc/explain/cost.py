@@ -80,8 +80,12 @@ class _Graph:
         for slot, part in self.part.items():
             self.members.setdefault(part, []).append(slot)
         ordered = order(self.after, self.part)
-        before = {part: [p for p in ordered if part in self._next(p)] for part in ordered}
-        self.down = self._longest(list(reversed(ordered)), {p: self._next(p) for p in ordered})
+        following = {part: self._next(part) for part in ordered}
+        before: dict[int, list[int]] = {part: [] for part in ordered}
+        for part, nexts in following.items():
+            for later in nexts:
+                before[later].append(part)
+        self.down = self._longest(list(reversed(ordered)), following)
         self.up = self._longest(ordered, before)
 
     def _next(self, part: int) -> list[int]:

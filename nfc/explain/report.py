@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nfc.bpf.facts import CONFIRMED
@@ -20,7 +20,7 @@ from nfc.explain.needs import Need, needs
 from nfc.manifest import Manifest
 from nfc.plan import plan as p
 from nfc.plan import values as v
-from nfc.sema import typed
+from nfc.sema import typed, types
 from nfc.verify.checks import check_linked
 from nfc.verify.report import Report
 
@@ -55,8 +55,9 @@ class RuleText:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A function in words, and what it costs. `seen` are the packets of a capture that came to a
-    rule, None without a capture."""
+    """A function in words, and what it costs. `members` are the names of params' defaults that
+    are members of an enum; `seen` the packets of a capture that came to a rule, None without a
+    capture."""
 
     function: str
     hook: str
@@ -66,6 +67,7 @@ class Explanation:
     needs: tuple[Need, ...]
     checked: Report
     manifest: Manifest
+    members: Mapping[str, str] = field(default_factory=dict)
     seen: int | None = None
 
     @property
@@ -82,8 +84,14 @@ class Explanation:
         """The part of a capture's packets that took a rule: 12.5 %; "" without a capture."""
         if rule.packets is None or self.seen is None:
             return ""
-        share = 100 * rule.packets / self.seen if self.seen else 0.0
-        return f"{share:.1f} % of {self.seen} packets"
+        if self.seen == 0:
+            return "no packet came to the function"
+        share = f"{100 * rule.packets / self.seen:.1f} %"
+        if share == "0.0 %" and rule.packets:
+            share = "less than 0.1 %"
+        elif share == "100.0 %" and rule.packets < self.seen:
+            share = "more than 99.9 %"
+        return f"{share} of {self.seen} packet{'s' * (self.seen != 1)}"
 
     @property
     def _runs(self) -> str:
@@ -140,7 +148,11 @@ class Explanation:
 
     def _declared(self) -> Iterator[str]:
         m = self.manifest
-        rows = [("param", x.field.name, x.field.type, f"= {x.default}") for x in m.params]
+        rows = []
+        for x in m.params:
+            name = self.members.get(x.field.name)
+            default = f"= {x.default}" + (f" ({name})" if name is not None else "")
+            rows.append(("param", x.field.name, x.field.type, default))
         for table in m.tables:
             if table.role == "state":
                 cpu = "per cpu" if table.per_cpu else "shared"
@@ -149,7 +161,7 @@ class Explanation:
             keys = ", ".join(f"{k.name}: {k.type}" for k in table.keys)
             values = ", ".join(f"{k.name}: {k.type}" for k in table.fields)
             cpu = "per cpu " if table.per_cpu else ""
-            kind = f"{cpu}{table.kind}[{table.entries}]" if table.role == "table" else cpu.strip()
+            kind = f"{cpu}{table.kind if table.role == 'table' else ''}[{table.entries}]"
             arrow = f"{{ {keys} }} to {{ {values} }}" if keys else f"{{ {values} }}"
             rows.append((table.role, table.name, kind, arrow))
         for event in m.events:
@@ -157,7 +169,10 @@ class Explanation:
                 [f"{f.name}: {f.type}" for f in event.fields]
                 + [f"packet[{event.packet_bytes}]"] * (event.packet_bytes > 0)
             )
-            rows.append(("event", event.name, f"{event.size} bytes", f"{{ {fields} }}"))
+            size = f"{event.size} bytes"
+            if event.packet_bytes:
+                size = f"up to {event.longest} bytes"
+            rows.append(("event", event.name, size, f"{{ {fields} }}"))
         rows += [("counter", c.name, "", "") for c in m.counters if c.kind == "named"]
         errors = [c.name for c in m.counters if c.kind in ("error", "lost")]
         if rows:
@@ -267,6 +282,13 @@ def explain(compilation: Compilation, compiled: Compiled) -> Explanation:
         needed,
         checked,
         manifest,
+        {
+            x.name: name
+            for x in compilation.program.params
+            if isinstance(x.type, types.Enum)
+            for name, value in reversed(x.type.members)
+            if value == x.default
+        },
     )
 
 

@@ -113,7 +113,7 @@ def duration(ns: int) -> str:
 
 
 def value(expr: typed.Expr) -> str:
-    """A value; conditions that stand for one come out as conditions."""
+    """A value; of a condition, whether it holds."""
     match expr:
         case typed.Const():
             return constant(expr)
@@ -137,7 +137,7 @@ def value(expr: typed.Expr) -> str:
             return "the time now"
         case typed.Arith(op=op, left=left, right=right):
             return f"{_operand(left)} {op} {_operand(right)}"
-    return condition(expr)
+    return f"whether {condition(expr)}"
 
 
 def _operand(expr: typed.Expr) -> str:
@@ -164,11 +164,12 @@ def condition(expr: typed.Expr, outer: str = "", want: bool = True) -> str:
             return f"{value(of)} is {'' if want else 'not '}in {kind(address)}/{length}"
         case typed.HasTlv(tlv=one):
             name = f"{_ORDINALS[one.index]} {one.name}" if one.index else one.name
-            return f"the SRH has {article(name) if want else f'no {name}'} TLV"
+            # A packet without an SRH has none either.
+            return f"the SRH has {article(name)} TLV" if want else f"there is no {name} TLV"
         case typed.HasEntry(entry=entry):
             return f"there is {'an' if want else 'no'} entry {table_key(entry.table, entry.key)}"
         case typed.Sample(of=of):
-            return f"chance {'picks' if want else 'does not pick'} it, one packet in {value(of)}"
+            return f"chance {'picks' if want else 'does not pick'} it (one packet in {value(of)})"
         case typed.Every(of=of):
             is_ = "is" if want else "is not"
             return f"it {is_} the last of {value(of)} packets that came to this test on its CPU"

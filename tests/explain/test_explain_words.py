@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections import Counter
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -174,7 +175,7 @@ def test_the_opposite_of_a_condition(tmp_path: Path) -> None:
     assert words.parts(rule.guard) == [
         "the UDP destination port is not 53",
         "the SRH's tag is at least 7",
-        "the SRH has no DM TLV",
+        "there is no DM TLV",
         "(the SRH's flag O (OAM) is not set or the source is not in fd00::/16)",
     ]
 
@@ -194,6 +195,63 @@ def test_what_is_declared_is_said_as_it_is_written(tmp_path: Path) -> None:
     text = str(explain(compilation, compilation.functions[0]))
     assert re.search(r"param +gap +duration += 1500ms$", text, re.M)
     assert "{ age: duration, packet[64] }" in text
+
+
+def test_conditions_as_values_and_in_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "f.nf"
+    path.write_text(
+        "param on: bool = true\nstate is_on: bool\nevent seen { big: bool }\n"
+        "endpoint f { when sample(1 in 10) or not every(3) {\n"
+        "emit seen { big = srh.tag > 7 and srh.oam == 0 } set is_on = not on forward }\n"
+        "otherwise forward }"
+    )
+    rule = compile_file(path).functions[0].function.rules[0]
+    assert words.parts(rule.guard) == [
+        "chance picks it (one packet in 10) or it is not the last of 3 packets that came to this"
+        " test on its CPU"
+    ]
+    assert [sentences.edit(edit) for edit in rule.edits] == [
+        "reports seen: big = whether the SRH's tag is more than 7 and the SRH's flag O (OAM) is not"
+        " set",
+        "sets the state is_on to whether the param on is false",
+    ]
+
+
+def test_the_sizes_of_events_and_counters_and_the_names_of_members(tmp_path: Path) -> None:
+    path = tmp_path / "f.nf"
+    path.write_text(
+        "enum Colour: u8 { RED = 0, GREEN = 1, GRASS = 1 }\nparam colour: Colour = GREEN\n"
+        "counter hues[16] { colour: Colour }\n"
+        "event whole { a: u8 }\nevent odd { packet[20] }\n"
+        "endpoint f { otherwise {\n"
+        "emit whole { a = colour } emit odd { } count hues[colour] forward } }"
+    )
+    compilation = compile_file(path)
+    text = str(explain(compilation, compilation.functions[0]))
+    assert re.search(r"param +colour +u8 +=\ 1 \(GREEN\)$", text, re.M)
+    assert re.search(r"counter +hues +per cpu \[16\] +\{ colour: u8 \} to", text)
+    assert re.search(r"event +whole +16 bytes +\{ a: u8 \}$", text, re.M)
+    assert re.search(r"event +odd +up to 36 bytes +\{ packet\[20\] \}$", text, re.M)
+
+
+@pytest.mark.parametrize(
+    ("taken", "said"),
+    [
+        ((0, 0), ["no packet came to the function"] * 2),
+        ((1, 0), ["100.0 % of 1 packet", "0.0 % of 1 packet"]),
+        ((1, 9999), ["less than 0.1 % of 10000 packets", "more than 99.9 % of 10000 packets"]),
+        ((1, 1999), ["0.1 % of 2000 packets", "more than 99.9 % of 2000 packets"]),
+    ],
+)
+def test_shares_are_not_none_or_all_where_a_packet_went_the_other_way(
+    taken: tuple[int, int], said: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "f.nf"
+    path.write_text("endpoint f { when srh.tag == 1 { drop } otherwise forward }")
+    compilation = compile_file(path)
+    bare = explain(compilation, compilation.functions[0])
+    counted = bare.with_packets(Counter(dict(enumerate(taken))))
+    assert [counted.share(rule) for rule in counted.rules] == said
 
 
 def test_lines_fit_the_terminal() -> None:
