@@ -32,3 +32,5 @@ def lsp(stdio: bool, kernel: str) -> None:
     gc.collect()
     gc.freeze()
     server.start_io()
+    if server.status:
+        raise SystemExit(server.status)

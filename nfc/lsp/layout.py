@@ -37,5 +37,7 @@ def edits(document: Document, text: str) -> list[lsp.TextEdit]:
     start = old.rfind("\n", 0, start) + 1
     limit = shorter - start
     end = next((i for i in range(limit) if old[-1 - i] != text[-1 - i]), limit)
+    if end and old[len(old) - end - 1 : len(old) - end + 1] == "\r\n":
+        end -= 1  # no place of the protocol is between the two
     new = text[start : len(text) - end]
     return [lsp.TextEdit(document.text.range(start, len(old) - end), new)]

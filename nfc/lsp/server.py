@@ -20,6 +20,7 @@ from nfc.lsp import actions, colours, completion, hover, layout, navigate, outli
 from nfc.lsp import rename as renaming
 from nfc.lsp.document import Document
 from nfc.lsp.program import Place, Program
+from nfc.lsp.protocol import Protocol
 from nfc.lsp.state import State, as_shown
 from nfc.syntax.diagnostics import Diagnostic
 
@@ -32,8 +33,15 @@ class Server(LanguageServer):
 
     def __init__(self, kernel: str = DEFAULT) -> None:
         """A server that checks for a kernel version. Raises UsageError if it is none."""
-        super().__init__("nfc", __version__, text_document_sync_kind=lsp.TextDocumentSyncKind.Full)
+        whole = lsp.TextDocumentSyncKind.Full
+        super().__init__("nfc", __version__, protocol_cls=Protocol, text_document_sync_kind=whole)
         self.state = State(parse_target(kernel), self.text_document_publish_diagnostics)
+
+    @property
+    def status(self) -> int:
+        """What the process is to end with."""
+        assert isinstance(self.protocol, Protocol)
+        return self.protocol.status
 
     def at(self, params: Any) -> tuple[Program, Document, int] | None:
         """The program, document and offset that a request is about; None if it is not open."""

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from editor import Editor
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lsprotocol import types as lsp
 
 from nfc.codegen.target import parse_target
-from nfc.lsp import colours, outline
+from nfc.lsp import colours, layout, outline
 from nfc.lsp.completion import complete
 from nfc.lsp.diagnose import Memory, diagnose
 from nfc.lsp.document import Document
@@ -75,6 +75,22 @@ def test_places_there_and_back(text: str, encoding: str) -> None:
         assert place == lsp.Position(len(lines) - 1, len(lines[-1].encode(name)) // size)
         assert of.offset(place) == offset
     assert of.offset(lsp.Position(10_000, 0)) == len(text)
+
+
+_LINES = st.lists(st.sampled_from(["a", "é", "𝔸 a", "\n", "\r\n", "\r"]), max_size=8).map("".join)
+
+
+@example("a\r\n", "b\n", "utf-16")  # no place is between the two characters of a line end
+@given(_LINES, _LINES, st.sampled_from(["utf-8", "utf-16", "utf-32"]))
+def test_an_edit_makes_one_text_the_other(old: str, new: str, encoding: str) -> None:
+    document = Document.of(Path("/x/a.nf"), old, encoding, 1)
+    made = old
+    for edit in layout.edits(document, new):
+        at = document.text
+        start, end = at.offset(edit.range.start), at.offset(edit.range.end)
+        assert at.range(start, end) == edit.range
+        made = old[:start] + edit.new_text + old[end:]
+    assert made == new
 
 
 # ---- what is remembered -------------------------------------------------------------------------

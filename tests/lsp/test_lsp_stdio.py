@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -162,28 +163,36 @@ def test_what_is_too_large_is_refused_at_once(editor: Editor) -> None:
     assert wrong.message == "large.nf is larger than 1048576 bytes, which no program is"
 
 
+START = {"capabilities": {}, "processId": None, "rootUri": None}
+BELOW = {"textDocument": {"uri": "file:///a.nf"}, "position": {"line": -1, "character": 0}}
+END = b'{"jsonrpc": "2.0", "method": "exit"}'
+
+
+def message(content: bytes) -> bytes:
+    return b"Content-Length: %d\r\n\r\n%s" % (len(content), content)
+
+
+def request(number: int, method: str, params: object) -> bytes:
+    content = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+    return message(json.dumps(content).encode())
+
+
+def served(*said: bytes) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "nfc", "lsp"]
+    return subprocess.run(command, input=b"".join(said), capture_output=True, check=False)
+
+
 def test_messages_that_are_none_are_told_in_a_line_each() -> None:
     """And the next one is answered."""
-
-    def message(content: bytes) -> bytes:
-        return b"Content-Length: %d\r\n\r\n%s" % (len(content), content)
-
-    def request(number: int, method: str, params: object) -> bytes:
-        content = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
-        return message(json.dumps(content).encode())
-
-    below = {"textDocument": {"uri": "file:///a.nf"}, "position": {"line": -1, "character": 0}}
-    said = [
-        request(1, "initialize", {"capabilities": {}, "processId": None, "rootUri": None}),
+    done = served(
+        request(1, "initialize", START),
         message(b"[]"),
         message(b"\xff\xff\xff"),
         message(b"[" * 20_000),
-        request(2, "textDocument/hover", below),
+        request(2, "textDocument/hover", BELOW),
         request(3, "shutdown", None),
-        message(b'{"jsonrpc": "2.0", "method": "exit"}'),
-    ]
-    command = [sys.executable, "-m", "nfc", "lsp"]
-    done = subprocess.run(command, input=b"".join(said), capture_output=True, check=False)
+        message(END),
+    )
     assert done.returncode == 0
     lines = done.stderr.decode().splitlines()
     errors = ("AttributeError", "UnicodeDecodeError", "RecursionError", "ClassValidationError")
@@ -191,6 +200,28 @@ def test_messages_that_are_none_are_told_in_a_line_each() -> None:
         ["A message cannot be read", error] for error in errors
     ]
     assert b'"id":3' in done.stdout.replace(b" ", b"")
+
+
+def test_each_request_is_answered_also_when_it_is_not_its_time() -> None:
+    there = BELOW | {"position": {"line": 0, "character": 0}}
+    done = served(
+        request(1, "textDocument/hover", there),
+        message(b'{"jsonrpc": "2.0", "method": "initialized", "params": {}}'),
+        request(2, "initialize", START),
+        request(3, "textDocument/hover", BELOW),
+        request(4, "shutdown", None),
+        request(5, "textDocument/hover", there),
+        message(END),
+    )
+    assert done.returncode == 0
+    answers = [json.loads(part) for part in re.findall(rb"\{.*?(?=Content-|$)", done.stdout, re.S)]
+    codes = {a["id"]: a.get("error", {}).get("code") for a in answers if "id" in a}
+    assert codes == {1: -32002, 2: None, 3: -32602, 4: None, 5: -32600}
+
+
+def test_to_exit_without_shutdown_is_a_failure() -> None:
+    done = served(request(1, "initialize", START), message(END))
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_helix_is_told_of_the_same_command() -> None:
@@ -219,7 +250,7 @@ def test_saving_asks_the_whole_compiler(editor: Editor) -> None:
         if "instructions at most" in shown("when sample"):
             break
         editor.run(asyncio.sleep(0.1))
-    assert "Where chance picks it, one packet in the param one_in" in shown("when sample")
+    assert "Where chance picks it (one packet in the param one_in)" in shown("when sample")
     assert "bpf_lwt_push_encap" in shown("when sample")
     assert "bytes of stack" in shown("mark_delay at")
 
