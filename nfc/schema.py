@@ -14,12 +14,13 @@ from nfc.config import Check
 Schema = Mapping[str, Any]
 
 _DRAFT: Final = "http://json-schema.org/draft-07/schema#"
-# What `nfc schema` knows, and the module whose SCHEMA it is; each module reads such files, too.
+# What `nfc schema` knows: the module whose SCHEMA it is, which reads such files too, and what the
+# files are of.
 KINDS: Final = {
-    "bond": "nfc.bond.config",
-    "delay": "nfc.delay.config",
-    "lab": "nfc.lab.file",
-    "routers": "nfc.discovery.routers",
+    "bond": ("nfc.bond.config", "nfc bond run"),
+    "delay": ("nfc.delay.config", "nfc delay collect"),
+    "lab": ("nfc.lab.file", "nfc lab"),
+    "routers": ("nfc.discovery.routers", "nfc segtrace --routers"),
 }
 
 

@@ -70,7 +70,7 @@ values = st.recursive(
 
 
 def of(kind: str) -> Any:
-    return importlib.import_module(schema.KINDS[kind])
+    return importlib.import_module(schema.KINDS[kind][0])
 
 
 @cache

@@ -9,19 +9,20 @@ import click
 
 from nfc.schema import KINDS
 
+_KINDS = "\n".join(f"{kind:<9} of {of}" for kind, (_, of) in KINDS.items())
+_HELP = f"""Print the JSON Schema of a configuration file, for editors.
 
-@click.command()
+\b
+{_KINDS}
+
+In TOML, `#:schema ./bond.schema.json` in the first line names one to editors that know that
+(Even Better TOML, Taplo).
+"""
+
+
+@click.command(help=_HELP)
 @click.argument("kind", type=click.Choice(tuple(KINDS)))
 def schema(kind: str) -> None:
-    """Print the JSON Schema of a configuration file, for editors.
-
-    \b
-    bond      of nfc bond run
-    delay     of nfc delay collect
-    lab       of nfc lab
-    routers   of nfc segtrace --routers
-
-    In TOML, `#:schema ./bond.schema.json` in the first line names one to editors that know that
-    (Even Better TOML, Taplo).
-    """
-    click.echo(json.dumps(importlib.import_module(KINDS[kind]).SCHEMA, indent=2))
+    """Print the JSON Schema of a configuration file."""
+    module, _ = KINDS[kind]
+    click.echo(json.dumps(importlib.import_module(module).SCHEMA, indent=2))

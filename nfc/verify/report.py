@@ -119,10 +119,11 @@ class Report:
 
     def __str__(self) -> str:
         """Several lines for a terminal."""
-        verdict = "ok" if not self.violations else "refused"
+        of_later = "" if self.violations else " and later"  # which may take what this one refuses
+        verdict = "refused" if self.violations else "ok"
         effort = f" ({self.processed} followed on all paths)" if self.processed else ""
         lines = [
-            f"{self.function} ({self.hook}): {verdict} for kernel {self.kernel} and later",
+            f"{self.function} ({self.hook}): {verdict} for kernel {self.kernel}{of_later}",
             f"  {self.instructions} instructions{effort}, {self.stack} bytes of stack, "
             f"helpers: {', '.join(self.helpers) or 'none'}",
         ]

@@ -131,6 +131,9 @@ def test_old_kernels(nfc: Nfc, tmp_path: Path) -> None:
     code, out, _ = nfc("check", path, "--no-load", "--kernel", "4.14")
     assert code == 1
     assert "came with kernel 4.18" in out
+    assert "tag (endpoint): refused for kernel 4.14\n" in out  # later ones may take it
+    code, out, _ = nfc("check", path, "--no-load", "--kernel", "6.1")
+    assert "tag (endpoint): ok for kernel 6.1 and later\n" in out
 
 
 def test_several_kernels_are_a_table(nfc: Nfc, tmp_path: Path) -> None:
