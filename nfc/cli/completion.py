@@ -9,6 +9,17 @@ SHELLS = {
     "zsh": "~/.zfunc/_nfc",
     "fish": "~/.config/fish/completions/nfc.fish",
 }
+# Behind `param=` comes its value, and no space; fish does so by itself.
+_VALUES_FOLLOW = {
+    "bash": {
+        "    return 0\n": "    [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace\n    return 0\n",
+    },
+    "zsh": {
+        "        compadd -U -V": "        local -a end\n"
+        "        [[ $completions[1] == *= ]] && end=(-S '')\n"
+        '        compadd "${end[@]}" -U -V',
+    },
+}
 
 
 @click.command()
@@ -34,4 +45,7 @@ def script(shell: str) -> str:
     assert found is not None, shell
     made = found(click.Command("nfc"), {}, "nfc", "_NFC_COMPLETE")
     # Not `source()`: that runs bash to complain about old ones.
-    return made.source_template % made.source_vars()
+    text = made.source_template % made.source_vars()
+    for before, after in _VALUES_FOLLOW.get(shell, {}).items():
+        text = text.replace(before, after)
+    return text

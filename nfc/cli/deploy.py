@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from nfc.cli import options, output
+from nfc.cli.names import interfaces, params, tables
 
 
 @click.command()
@@ -18,12 +19,15 @@ from nfc.cli import options, output
     metavar="PREFIX",
     help="The route to put it on: a SID, or a destination.",
 )
-@click.option("--dev", required=True, metavar="DEV", help="The route's interface.")
-@click.option("--function", metavar="NAME", help="Which function, if the file has several.")
+@click.option(
+    "--dev", required=True, metavar="DEV", shell_complete=interfaces, help="The route's interface."
+)
+@options.one_function
 @click.option("--name", metavar="NAME", help="What to call it; the function's name if left out.")
 @click.option(
     "--table",
     metavar="T",
+    shell_complete=tables,
     default="main",
     show_default=True,
     help="The routing table, by name or number.",
@@ -45,6 +49,7 @@ from nfc.cli import options, output
     "settings",
     multiple=True,
     metavar="PARAM=VALUE",
+    shell_complete=params,
     help="A param's value from the first packet on; may be repeated.",
 )
 @click.option(

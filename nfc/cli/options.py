@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from nfc.cli.names import namespaces
+from nfc.cli.names import functions, namespaces, params
 from nfc.codegen.target import DEFAULT
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,7 +50,20 @@ def kernel(command: F) -> F:
 def function(command: F) -> F:
     """--function NAME."""
     return click.option(
-        "--function", metavar="NAME", help="Which function of the file; all if left out."
+        "--function",
+        metavar="NAME",
+        shell_complete=functions,
+        help="Which function of the file; all if left out.",
+    )(command)
+
+
+def one_function(command: F) -> F:
+    """--function NAME, of commands that take one."""
+    return click.option(
+        "--function",
+        metavar="NAME",
+        shell_complete=functions,
+        help="Which function, if the file has several.",
     )(command)
 
 
@@ -84,5 +97,6 @@ def params_and_tables(command: F) -> F:
         "params",
         multiple=True,
         metavar="NAME=VALUE",
+        shell_complete=params,
         help="A param's value, as for 'nfc set'; may be repeated.",
     )(command)

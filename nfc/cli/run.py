@@ -45,7 +45,7 @@ _CAPTURE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Pa
     metavar="OUT",
     help="Write the packets that leave: as pcapng if the name ends so, else as pcap.",
 )
-@click.option("--function", metavar="NAME", help="Which function, if the file has several.")
+@options.one_function
 @click.option(
     "--hook",
     type=click.Choice(("endpoint", "in", "out", "xmit")),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import click
 
 from nfc.cli import options
-from nfc.cli.names import deployed
+from nfc.cli.names import deployed, deployed_params
 
 
 @click.command("set")
 @click.argument("name", shell_complete=deployed)
-@click.argument("settings", nargs=-1, required=True, metavar="PARAM=VALUE...")
+@click.argument(
+    "settings", nargs=-1, required=True, metavar="PARAM=VALUE...", shell_complete=deployed_params
+)
 @options.netns
 def set_(name: str, settings: tuple[str, ...], netns: str | None) -> None:
     """Change params of a deployed function, without a reload.

@@ -8,8 +8,12 @@ from typing import Any
 import click
 
 from nfc.cli import files, options
+from nfc.cli.names import deployed, deployed_tables
 from nfc.cli.output import errors_as_json, show_json
 from nfc.errors import NfcError, UsageError
+
+_name = click.argument("name", shell_complete=deployed)
+_table = click.argument("table", shell_complete=deployed_tables)
 
 
 @click.group("table")
@@ -43,8 +47,8 @@ def list_(netns: str | None, as_json: bool) -> None:
 
 
 @table_.command("show")
-@click.argument("name")
-@click.argument("table")
+@_name
+@_table
 @options.netns
 @options.json_output
 def show(name: str, table: str, netns: str | None, as_json: bool) -> None:
@@ -64,8 +68,8 @@ def show(name: str, table: str, netns: str | None, as_json: bool) -> None:
 
 
 @table_.command("put")
-@click.argument("name")
-@click.argument("table")
+@_name
+@_table
 @click.argument("entry", nargs=-1, required=True, metavar="KEY... FIELD=VALUE...")
 @options.netns
 def put(name: str, table: str, entry: tuple[str, ...], netns: str | None) -> None:
@@ -83,8 +87,8 @@ def put(name: str, table: str, entry: tuple[str, ...], netns: str | None) -> Non
 
 
 @table_.command("remove")
-@click.argument("name")
-@click.argument("table")
+@_name
+@_table
 @click.argument("key", nargs=-1, required=True)
 @options.netns
 def remove(name: str, table: str, key: tuple[str, ...], netns: str | None) -> None:
@@ -96,8 +100,8 @@ def remove(name: str, table: str, key: tuple[str, ...], netns: str | None) -> No
 
 
 @table_.command("clear")
-@click.argument("name")
-@click.argument("table")
+@_name
+@_table
 @options.netns
 def clear(name: str, table: str, netns: str | None) -> None:
     """Remove all entries of TABLE of the deployed function NAME; an array's become zero."""
@@ -107,8 +111,8 @@ def clear(name: str, table: str, netns: str | None) -> None:
 
 
 @table_.command("load")
-@click.argument("name")
-@click.argument("table")
+@_name
+@_table
 @click.argument("file", type=click.Path(allow_dash=True, dir_okay=False, path_type=Path))
 @click.option("--only", is_flag=True, help="Remove all other entries.")
 @options.netns

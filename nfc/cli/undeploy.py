@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from nfc.cli import options
+from nfc.cli.names import deployed
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="NAME...")
+@click.argument("names", nargs=-1, metavar="NAME...", shell_complete=deployed)
 @options.netns
 @click.option("--all", "all_", is_flag=True, help="All functions (of that namespace, if named).")
 def undeploy(names: tuple[str, ...], netns: str | None, all_: bool) -> None:
