@@ -45,6 +45,8 @@ def fmt(paths: tuple[Path, ...], check: bool, diff: bool) -> None:
     failed = False
     for path in rewrite.find(paths or (Path(),)):
         try:
+            if path.suffix == ".nft":
+                raise NfcError(f"{path} holds packet tests: those have no one layout")
             found = rewrite.read(path)
             if check or diff:
                 failed |= _show(found, check, diff)

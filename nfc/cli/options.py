@@ -28,7 +28,19 @@ class FloatRange(click.FloatRange):
         return number
 
 
-SOURCE = click.Path(exists=True, dir_okay=False, path_type=Path)
+class ProgramPath(click.Path):
+    """A file that is there, but no packet test: of that the parser would say odd things."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path that a word is."""
+        path = super().convert(value, param, ctx)
+        if isinstance(path, Path) and path.suffix == ".nft":
+            named = click.format_filename(path)
+            self.fail(f"'{named}' holds packet tests, which 'nfc test' runs.", param, ctx)
+        return path
+
+
+SOURCE = ProgramPath(exists=True, dir_okay=False, path_type=Path)
 
 
 def source(command: F) -> F:

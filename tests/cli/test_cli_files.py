@@ -102,6 +102,16 @@ def test_what_cannot_be_meant(nfc: Nfc, tag: Path, command: list[str], said: str
     assert said in err
 
 
+@pytest.mark.parametrize("command", ["build", "check", "explain", "fmt"])
+def test_packet_tests_are_no_program(nfc: Nfc, tag: Path, command: str) -> None:
+    tests = tag.with_suffix(".nft")
+    before = tests.read_bytes()
+    code, out, err = nfc(command, tests)
+    assert (code, out) == (1 if command == "fmt" else 2, "")
+    assert "holds packet tests" in err
+    assert tests.read_bytes() == before
+
+
 @pytest.mark.parametrize("number", ["nan", "inf", "-nan"])
 @pytest.mark.parametrize(
     "command",
