@@ -251,7 +251,7 @@ def query(
 def plot(state: Path, output: Path, names: tuple[str, ...], title: str) -> None:
     """Draw the delays over time, and their distribution, out of what a collector keeps.
 
-    FILE is the collector's state. Needs matplotlib, which comes with nfc[plot].
+    FILE is the collector's state. Needs matplotlib: pip install matplotlib.
     """
     from nfc.delay.keep import load
     from nfc.delay.plot import draw

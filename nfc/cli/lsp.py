@@ -18,10 +18,10 @@ def lsp(stdio: bool, kernel: str) -> None:
     """Answer an editor's questions over standard input and output (Language Server Protocol).
 
     Editors start it themselves; docs/editors.md says how to tell them. It needs the package
-    pygls: pip install 'nfc[lsp]'.
+    pygls: pip install pygls.
     """
     if importlib.util.find_spec("pygls") is None:
-        raise NfcError("the language server needs the package pygls", hint="pip install 'nfc[lsp]'")
+        raise NfcError("the language server needs the package pygls", hint="pip install pygls")
     from nfc.lsp.server import make_server
     from nfc.syntax.language import lark
 

@@ -50,7 +50,7 @@ def draw(paths: Iterable[Kept], out: Path, *, title: str = "") -> None:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
-        raise NfcError("plots need matplotlib", hint="pip install 'nfc[plot]'") from None
+        raise NfcError("plots need matplotlib", hint="pip install matplotlib") from None
     with matplotlib.rc_context({"svg.hashsalt": "nfc", "font.size": 9.0, "svg.fonttype": "none"}):
         figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))

@@ -144,7 +144,7 @@ def test_without_pygls_a_line_says_what_is_missing(tmp_path: Path) -> None:
     assert ran.returncode == 1
     assert ran.stderr.splitlines() == [
         "error: the language server needs the package pygls",
-        "      = pip install 'nfc[lsp]'",
+        "      = pip install pygls",
     ]
 
 
@@ -163,8 +163,11 @@ def test_what_is_too_large_is_refused_at_once(editor: Editor) -> None:
     assert wrong.message == "large.nf is larger than 1048576 bytes, which no program is"
 
 
-START = {"capabilities": {}, "processId": None, "rootUri": None}
-BELOW = {"textDocument": {"uri": "file:///a.nf"}, "position": {"line": -1, "character": 0}}
+START: dict[str, object] = {"capabilities": {}, "processId": None, "rootUri": None}
+BELOW: dict[str, object] = {
+    "textDocument": {"uri": "file:///a.nf"},
+    "position": {"line": -1, "character": 0},
+}
 END = b'{"jsonrpc": "2.0", "method": "exit"}'
 
 

@@ -23,7 +23,7 @@ async function start() {
     await client.start();
   } catch (error) {
     window.showErrorMessage(
-      `'${command} ${args.join(" ")}' does not start: ${error}. pip install 'nfc[lsp]'`,
+      `'${command} ${args.join(" ")}' does not start: ${error}. It needs pygls: pip install pygls`,
     );
   }
 }
