@@ -296,11 +296,10 @@ class _Show:
 
     def summary(self, session: Session, capture: Path, out: Path | None, tally: Tally) -> None:
         """What became of all packets, and what is left in tables."""
-        from nfc.deploy.entries import show as show_entries
         from nfc.run import tally as texts
 
         counters = session.counters()
-        shown = [(table, show_entries(session.entries(table))) for table in session.tables()]
+        tables = [session.entries(table) for table in session.tables()]
         if self.as_json:
             found = {
                 "file": self.subject.file,
@@ -311,7 +310,7 @@ class _Show:
             }
             if counters is not None:
                 found |= texts.counters_json(counters)
-                found["tables"] = [texts.table_json(table, rows) for table, rows in shown]
+                found["tables"] = [texts.table_json(table) for table in tables]
             else:
                 found["maps"] = texts.maps_json(session)
             self.say(json.dumps({"summary": found}))
@@ -321,8 +320,8 @@ class _Show:
         if counters is not None:
             lines += texts.counter_lines(counters)
         lines += texts.event_lines(tally)
-        for table, rows in shown:
-            lines += texts.table_lines(table, rows)
+        for table in tables:
+            lines += texts.table_lines(table)
         if counters is None:
             lines += texts.map_lines(session)
         if out is not None:

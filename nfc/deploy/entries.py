@@ -8,6 +8,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from nfc.errors import KernelError, NfcError, UsageError
@@ -45,14 +47,32 @@ def show(found: Entries) -> list[Shown]:
     return [_shown(found.table, key, rows) for key, rows in sorted(found.items())]
 
 
+def show_first(found: Entries, most: int) -> tuple[list[Shown], int]:
+    """The first entries by key, `most` of them, and how many there are. Raises KernelError."""
+    if found.table.kind == "array":  # all are there, in order
+        rows, count = list(islice(found.items(), most)), found.table.entries
+    else:
+        every = sorted(found.items())
+        rows, count = every[:most], len(every)
+    return [_shown(found.table, key, row) for key, row in rows], count
+
+
 def _shown(table: Table, key: Key, rows: tuple[Row, ...]) -> Shown:
     if table.role == "counter":
         total = sum(row[0] for row in rows) % (1 << 64)
         return Shown(_key_text(table, key), ({"count": total},))
-    return Shown(_key_text(table, key), tuple(_fields_text(table.fields, row) for row in rows))
+    return Shown(_key_text(table, key), tuple(_row_text(table.fields, row) for row in rows))
+
+
+@lru_cache(1024)
+def _row_text(fields: tuple[Field, ...], row: Row) -> dict[str, Any]:
+    """The same for the same row: most of a large array's are alike."""
+    return _fields_text(fields, row)
 
 
 def _key_text(table: Table, key: Key) -> dict[str, str]:
+    if table.kind == "array":
+        return {table.keys[0].name: str(key[0])}
     if table.kind != "prefix":
         texts = _fields_text(table.keys, key)
         return {name: str(value) for name, value in texts.items()}

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from nfc.bpf.btf import Btf, Kind, parse_btf
 from nfc.bpf.values import Value, decode, show
-from nfc.deploy.entries import Shown
+from nfc.deploy.entries import show as show_all
+from nfc.deploy.entries import show_first
 from nfc.errors import KernelError
 from nfc.kernel.maps import ARRAY, PERCPU_ARRAY
-from nfc.manifest import Table
 from nfc.observe.counters import Counters
+from nfc.observe.tables import Entries
 from nfc.run.session import Ran, Session
 from nfc.vm.hooks import TOO_LONG
-from nfc.vm.maps import VmMap
+from nfc.vm.maps import ArrayMap, VmMap
 
 SHOWN = 20  # entries of a table, or of a map, that a terminal gets
 # Why a packet is none for the function, in the words of nfc.vm.hooks.
@@ -145,19 +146,21 @@ def event_lines(tally: Tally) -> Iterator[str]:
     yield from _counts("events", tally.events, "")
 
 
-def table_json(table: Table, shown: Sequence[Shown]) -> dict[str, Any]:
-    """A table with its entries, in the form that --table takes."""
-    return {"table": table.name, "entries": [entry.to_json() for entry in shown]}
+def table_json(found: Entries) -> dict[str, Any]:
+    """A table with its entries, in the form that --table takes. Raises KernelError."""
+    return {"table": found.table.name, "entries": [entry.to_json() for entry in show_all(found)]}
 
 
-def table_lines(table: Table, shown: Sequence[Shown]) -> Iterator[str]:
-    """A table's entries, the first ones."""
-    count = f"{len(shown)} of {table.entries}"
+def table_lines(found: Entries) -> Iterator[str]:
+    """A table's entries, the first ones. Raises KernelError."""
+    table = found.table
+    shown, there = show_first(found, SHOWN)
+    count = f"{there} of {table.entries}"
     yield f"  {table.role} {table.name}: {count}" if table.role == "table" else f"  {table.name}:"
-    for entry in shown[:SHOWN]:
+    for entry in shown:
         yield from (f"    {line}" for line in entry.lines())
-    if len(shown) > SHOWN:
-        yield f"    … and {len(shown) - SHOWN} more (--json has all)"
+    if there > SHOWN:
+        yield f"    … and {there - SHOWN} more (--json has all)"
 
 
 @dataclass(frozen=True)
@@ -228,7 +231,7 @@ def _entries(one: VmMap, btf: Btf | None, key_type: int, value_type: int) -> Ite
         return None if shown is None or meant is None else (shown, meant)
 
     try:
-        for key in one.keys():  # noqa: SIM118 - a map is no mapping
+        for key in one.keys_in_use() if isinstance(one, ArrayMap) else one.keys():
             values = one.lookup_percpu(key) if one.per_cpu else (one.lookup(key),)
             value = values[0] if values else None
             if value is not None and (any(value) or not always_there):
