@@ -10,6 +10,9 @@ from typing import Final
 
 NULL: Final = 0
 ETHERNET: Final = 1
+# What files hold instead that were written with a system's own numbers: DLT_RAW of most, of OpenBSD
+# (libpcap's pcap/dlt.h).
+DLT_RAW, DLT_RAW_OPENBSD = 12, 14
 RAW: Final = 101  # the packet begins at its IP header
 LOOP: Final = 108
 LINUX_SLL: Final = 113
@@ -58,6 +61,8 @@ def _number(data: bytes) -> int:
 FORMS: Final[dict[int, Form]] = {
     NULL: Form(HOST_FAMILY, 4),
     ETHERNET: Form(ETHERTYPE, 14, 12),
+    DLT_RAW: Form(BARE),
+    DLT_RAW_OPENBSD: Form(BARE),
     RAW: Form(BARE),
     LOOP: Form(FAMILY, 4),
     LINUX_SLL: Form(ETHERTYPE, 16, 14),

@@ -30,6 +30,7 @@ _MAGIC: Final[dict[bytes, tuple[Literal["<", ">"], int]]] = {
     b"\xa1\xb2\x3c\x4d": (">", 1),
     b"\x4d\x3c\xb2\xa1": ("<", 1),
 }
+_PACKED: Final = (b"\x1f\x8b", b"\x28\xb5", b"BZ", b"\xfd7")  # gzip, zstd, bzip2, xz
 HEADER_SIZE: Final = 24
 RECORD_SIZE: Final = 16
 
@@ -77,7 +78,9 @@ def read_header(stream: Readable, begun: bytes = b"") -> Header:
     PacketError."""
     head = begun + exactly(stream, HEADER_SIZE - len(begun), 0, "the file header", len(begun))
     if head[:4] not in _MAGIC:
-        raise PacketError(f"{head[:4].hex()} is not the magic number of a pcap file", 0)
+        packed = ", it seems to be compressed: unpack it first" if head[:2] in _PACKED else ""
+        said = f"{head[:4].hex()} is not the magic number of a pcap or pcapng file{packed}"
+        raise PacketError(said, 0)
     order, unit = _MAGIC[head[:4]]
     major, minor, _, _, _, link = struct.unpack(f"{order}HHiIII", head[4:])
     if (major, minor) != (2, 4):

@@ -65,6 +65,7 @@ def test_truncated_at_every_byte() -> None:
     ("at", "wrong", "offset", "message"),
     [
         (0, b"\x0a\x0d\x0d\x0a", 0, "magic number"),
+        (0, b"\x1f\x8b\x08\x00", 0, "magic number of a pcap or pcapng file, it seems to be compr"),
         (4, b"\x03\x00", 4, "version 3.4"),
         (24 + 8, b"\xff\xff\xff\xff", 32, "over 262144"),
     ],

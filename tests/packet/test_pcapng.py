@@ -275,6 +275,8 @@ _MAC = bytes(12)
     ("link", "frame", "there"),
     [
         (links.IPV6, PACKET, True),
+        (links.DLT_RAW, PACKET, True),
+        (links.DLT_RAW_OPENBSD, b"\x45" + PACKET, False),
         (links.IPV6, b"\x45" + PACKET, False),
         (links.NULL, b"\0\0\0\x0a" + PACKET, True),
         (links.NULL, b"\x1e\0\0\0" + PACKET, True),
