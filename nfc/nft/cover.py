@@ -146,20 +146,22 @@ class Cover:
     def after(self, scene: Scene, step: Step) -> None:
         """Take note of what the packet has shown."""
         function = self._functions[str(scene.subject.path), scene.compiled.function.name]
-        if step.rule is None or self._arrival is None:
+        if not step.rules or self._arrival is None:
             return
-        function.rules[step.rule].packets += 1
+        for rule in step.rules:
+            function.rules[rule].packets += 1
+        function.unsure += len(step.rules) > 1  # what it met on later rounds
         typed_function = scene.compiled.function
         for draws in _draws(typed_function, self._arrival):
             context = reached(typed_function, replace(self._arrival, draws=draws), _ROUTER)
             if context is None:
                 continue
             seen: list[tuple[typed.Expr, bool | None]] = []
-            if _rule(typed_function, context, seen) == step.rule:
+            if _rule(typed_function, context, seen) in step.rules:
                 for leaf, value in seen:
                     self._note(leaf, value)
                 return
-        function.unsure += 1
+        function.unsure += len(step.rules) == 1
 
     def _note(self, leaf: typed.Expr, value: bool | None) -> None:
         test = self._leaves[id(leaf)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nfc.nft.cover import Cover
 from nfc.nft.load import load
 from nfc.nft.machine import Machine
 from nfc.nft.real import Real
@@ -110,6 +111,21 @@ def check(machine: Machine, folder: Path) -> None:
 def test_in_the_simulator(tmp_path: Path) -> None:
     check(Simulated(), tmp_path)
     check(Simulated(trace=True), tmp_path)
+
+
+def test_every_round_counts_for_coverage(tmp_path: Path) -> None:
+    """Both rules of a packet that takes one, then the other; what is asked on later rounds nobody
+    knows."""
+    tmp_path.joinpath("again.nf").write_text(PROGRAM)
+    tmp_path.joinpath("again.nft").write_text(TESTS)
+    subject = load(tmp_path / "again.nft")
+    cover, machine = Cover(), Simulated()
+    cover.begin(subject)
+    for test, compiled in subject.tests[2:3]:
+        assert run_test(subject, test, compiled, machine, cover).status == "passed"
+    (function,) = (f for f in cover.functions if f.name == "count_up")
+    assert [rule.packets for rule in function.rules] == [1, 1]
+    assert function.unsure == 1
 
 
 @pytest.mark.kernel
