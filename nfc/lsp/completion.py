@@ -96,7 +96,7 @@ def complete(program: Program, document: Document, offset: int) -> list[Offer]:
     if "$END" in accepted or (line.isalpha() or not line):
         offers += _keywords(ITEM_KEYWORDS)
     offers += _words(program, cursor, accepted)
-    if "NAME" in accepted and cursor.mention is not None:
+    if "NAME" in accepted and cursor.mention is not None and not _only_a_table(cursor):
         offers += _names(program, document, cursor, cursor.mention)
     unique = {offer.label: offer for offer in reversed(offers)}
     return sorted(unique.values(), key=lambda o: (not o.first, o.label))
@@ -170,11 +170,19 @@ def _impossible(program: Program, cursor: _Cursor, hook: Hook) -> set[str]:
     if not hook.says_source:
         gone.add("from")
     if cursor.before == "forward":
-        gone |= {"via"} if "forward via" not in verdicts else set()
-        gone |= {"to"} if "forward to table" not in verdicts else set()
+        gone |= {"via", "to"} - {word for v in verdicts for word in v.split()[1:2]}
+    if cursor.before == "to" and "forward to table" not in verdicts:
+        gone.add("table")
     if any(_is_verdict(cursor, t) for t in cursor.tokens):
         gone |= STATEMENT_STARTS - {"when", "otherwise"}
     return gone
+
+
+def _only_a_table(cursor: _Cursor) -> bool:
+    """Whether a table must follow: behind `forward to`, an interface can at one hook only."""
+    verb = cursor.tokens[-2].value if len(cursor.tokens) > 1 else ""
+    links = cursor.hook is not None and "ForwardLink" in cursor.hook.verdicts
+    return cursor.before == "to" and verb == "forward" and not links
 
 
 def _is_verdict(cursor: _Cursor, token: Token) -> bool:

@@ -54,9 +54,12 @@ KEYWORDS = {
     "put": "`put TABLE[key] { field = value }`: a new entry, or all of the one that is there; "
     "fields left out are zero.",
     "forward": "`forward`: End, a route lookup by the destination. `forward via ADDRESS`: End.X. "
-    "`forward to table T`: End.T (RFC 8986, section 4).",
-    "via": "`forward via ADDRESS`: to that neighbour (End.X; RFC 8986, section 4.2).",
-    "to": "Before `table`: in that routing table. In a table's declaration: what its entries hold.",
+    "`forward to table T`: End.T (RFC 8986, section 4). At `xmit`, `forward to LINK via MAC from "
+    "MAC`: out of that interface, in a frame with these addresses.",
+    "via": "`forward via ADDRESS`: to that neighbour (End.X; RFC 8986, section 4.2). In `forward "
+    "to LINK via MAC from MAC`: whom the frame is to.",
+    "to": "Before `table`: in that routing table. In a table's declaration: what its entries hold. "
+    "`forward to LINK via MAC from MAC`: out of the interface with that index.",
     "decap": "`decap to table T`: takes the outer headers off and looks the inner packet up "
     "(End.DT6; RFC 8986, section 4.6).",
     "encap": "`encap segments [A, B] with TLV { … }`: an outer header with an SRH, segments in the "
@@ -64,7 +67,8 @@ KEYWORDS = {
     "insert": "`insert segments [A, B] with TLV { … }`: an SRH in the packet itself, before any "
     "that is there.",
     "segments": "The segments of the new SRH, in the order of travel.",
-    "from": "`from ADDRESS`: the outer source address, which an encap at `xmit` has to say.",
+    "from": "`from ADDRESS`: the outer source address, which an encap at `xmit` has to say. In "
+    "`forward to LINK via MAC from MAC`: whom the frame is from.",
     "drop": "Discards the packet.",
     "has": "`srh has TLV[n] as x`: whether the SRH has a TLV of that type; binds it as x. `TABLE "
     "has [key] as x`: the same of a table's entry.",
