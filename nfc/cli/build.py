@@ -47,7 +47,7 @@ def build(file: Path, out: Path | None, kernel: str, function: str | None, emit:
     """
     from nfc.compiler import compile_file
 
-    compilation = compile_file(file, kernel)
+    compilation = compile_file(file, kernel, function)
     output.warnings(compilation.warnings)
     groups = [(compilation.function(function),)] if function else compilation.objects()
     if not groups and emit not in ("tree", "typed"):

@@ -60,7 +60,7 @@ def explain(
         if (params or tables) and capture is None:
             raise UsageError("--param and --table are for the packets of a capture: --pcap")
         files.not_over(svg, file, capture, *tables)
-        compilation = compile_file(file, kernel)
+        compilation = compile_file(file, kernel, function)
         if not as_json:
             output.warnings(compilation.warnings)
         chosen = compilation.functions

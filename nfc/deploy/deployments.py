@@ -121,7 +121,8 @@ def deploy(request: Request) -> Outcome:
 
     prefix = str(parse_prefix(request.prefix))
     check_netns(request.netns)
-    compilation = compile_file(request.file, request.kernel or running_kernel())
+    kernel = request.kernel or running_kernel()
+    compilation = compile_file(request.file, kernel, request.function)
     compiled = compilation.function(request.function)
     manifest = compiled.manifest
     _check_sid(prefix, manifest)

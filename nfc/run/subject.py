@@ -57,7 +57,7 @@ def load(path: Path, function: str | None, hook: str | None, kernel: str) -> Sub
         raise UsageError("a source says the hook of each function itself", hint="leave out --hook")
     from nfc.compiler import compile_file
 
-    compilation = compile_file(path, kernel)
+    compilation = compile_file(path, kernel, function)
     return of(compilation, compilation.function(function))
 
 

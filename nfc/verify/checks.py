@@ -76,7 +76,7 @@ def _check_source(
     found: dict[str, Compilation | SourceErrors] = {}
     for kernel in kernels:
         try:
-            found[kernel] = compile_file(path, kernel)
+            found[kernel] = compile_file(path, kernel, function)
         except SourceErrors as errors:
             found[kernel] = errors
     compiled = [c for c in found.values() if isinstance(c, Compilation)]
@@ -88,15 +88,29 @@ def _check_source(
     reports = []
     for kernel, result in found.items():
         if isinstance(result, SourceErrors):
-            reports += [_not_compiled(name, hooks[name], kernel, result) for name in hooks]
+            for name in hooks:
+                reports += _check_one(path, name, hooks[name], kernel, load=load)
         else:
             chosen = tuple(c for c in result.functions if c.manifest.function in hooks)
             reports += check_compilation(replace(result, functions=chosen), load=load)
     return reports, compiled[0].warnings
 
 
+def _check_one(path: Path, name: str, hook: str, kernel: str, *, load: bool) -> list[Report]:
+    """Check a function of a file that has no object for this kernel as a whole."""
+    from nfc.compiler import compile_file
+    from nfc.syntax.diagnostics import SourceErrors
+
+    try:
+        compilation = compile_file(path, kernel, name)
+    except SourceErrors as errors:
+        return [_not_compiled(name, hook, kernel, errors)]
+    only = (compilation.function(name),)
+    return check_compilation(replace(compilation, functions=only), load=load)
+
+
 def _not_compiled(name: str, hook: str, kernel: str, errors: SourceErrors) -> Report:
-    """What the compiler says, as violations: the file has no object for this kernel."""
+    """What the compiler says, as violations: the function has no object for this kernel."""
     violations = tuple(
         Violation(
             d.message,
@@ -195,7 +209,7 @@ def explain_log(path: Path, kernel: str, function: str | None, log: str) -> str:
     from nfc.bpf.reader import read_object
     from nfc.compiler import compile_file
 
-    compilation = compile_file(path, kernel)
+    compilation = compile_file(path, kernel, function)
     compiled = compilation.function(function)
     obj = read_object(compilation.object([compiled]))
     return explain(log, link(obj, compiled.manifest.function))

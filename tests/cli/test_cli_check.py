@@ -156,6 +156,27 @@ def test_several_kernels_are_a_table(nfc: Nfc, tmp_path: Path) -> None:
     assert [f["kernel"] for f in found["functions"]] == ["5.10", "6.1", "6.12", "6.18"]
 
 
+def test_a_function_does_not_answer_for_another_of_its_file(nfc: Nfc, tmp_path: Path) -> None:
+    """What a kernel does not have is an error in the functions that ask for it alone."""
+    path = tmp_path / "two.nf"
+    path.write_text(
+        "state seen_at: timestamp\n"
+        "transit timed at in { otherwise { set packet.mark = 1 drop } }\n"
+        "endpoint late { when now() - seen_at > 1s { drop } otherwise forward }\n"
+    )
+    code, out, _ = nfc("check", path, "--no-load", "--kernel", "5.10,6.1")
+    assert code == 1
+    cells = [line.split() for line in out.splitlines()[1:3]]
+    assert cells == [["timed", "(in)", "ok", "ok"], ["late", "(endpoint)", "refused", "ok"]]
+    for command in (["check", "--no-load"], ["build", "-o", tmp_path / "x.o"], ["explain"]):
+        name, *options = command
+        asked = (name, path, *options, "--kernel", "5.10", "--function")
+        assert nfc(*asked, "timed")[0] == 0
+        code, _, err = nfc(*asked, "late")
+        assert (code, "kernel 5.10 has no clock that routers can share" in err) == (1, True)
+        assert nfc(name, path, *options, "--kernel", "5.10")[0] == 1
+
+
 def test_a_source_that_compiles_for_none(nfc: Nfc) -> None:
     code, out, err = nfc("check", STDLIB / "delay.nf", "--no-load", "--kernel", "5.10,5.15")
     assert (code, out) == (1, "")
