@@ -357,6 +357,8 @@ def text(event: dict[str, Any]) -> str:
         return f"link {event['link']} is out: it does not answer"
     if kind == "back":
         return f"link {event['link']} is back"
+    if kind == "hold" and event["ms"] == 0:
+        return f"link {event['link']} is not held back any more"
     if kind == "hold":
         return f"link {event['link']} is held back by {event['ms']:g} ms"
     if kind == "problem":

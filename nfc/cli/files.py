@@ -12,6 +12,7 @@ from typing import Any
 from nfc.errors import NfcError, UsageError
 
 MAX_FILE_BYTES = 64 << 20
+_OTHER_PICTURES = frozenset((".png", ".pdf", ".jpg", ".jpeg", ".gif", ".webp", ".ps", ".eps"))
 
 
 def read(file: Path) -> bytes:
@@ -33,6 +34,12 @@ def not_over(out: Path | None, *read: Path | None) -> None:
         with contextlib.suppress(OSError, ValueError):
             if out is not None and one is not None and os.path.samefile(out, one):
                 raise UsageError(f"{out} is read from; write to another file")
+
+
+def svg(out: Path | None) -> None:
+    """Raises UsageError if the name of what is to be an SVG says that it is another picture."""
+    if out is not None and out.suffix.lower() in _OTHER_PICTURES:
+        raise UsageError(f"{out} will not do: what is drawn is an SVG", hint=f"{out.stem}.svg")
 
 
 def read_text(file: Path) -> str:

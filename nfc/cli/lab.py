@@ -158,6 +158,7 @@ def picture(file: Path, out: Path | None) -> None:
     from nfc.lab.picture import svg
 
     out = out or file.with_suffix(".svg")
+    files.svg(out)
     files.not_over(out, file)
     drawn = svg(_read(file, None))
     try:

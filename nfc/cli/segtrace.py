@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nfc.cli import options, output
+from nfc.cli import files, options, output
 from nfc.errors import NfcError, UsageError
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def segtrace(
     from nfc.discovery.segtrace import heard, trace
 
     with output.errors_as_json(as_json):
+        files.svg(out)
         try:
             target = IPv6Address(destination)
         except ValueError:

@@ -124,7 +124,7 @@ class Querier(Closing):
             found.setsockopt(socket.IPPROTO_IPV6, _RECVRTHDR, 1)
             found.setsockopt(socket.SOL_SOCKET, _TIMESTAMPING, _STAMPS)
             found.setblocking(False)
-            self.accepts = _accepts_srh(str(self._source))
+            self.accepts = accepts_srh(str(self._source))
         except OSError as error:
             found.close()
             raise KernelError(
@@ -273,7 +273,7 @@ def _dm(header: bytes) -> Message | None:
     return None
 
 
-def _accepts_srh(address: str) -> bool:
+def accepts_srh(address: str) -> bool:
     """Whether packets with an SRH are delivered to this address: `seg6_enabled` of all and of
     its interface (net/ipv6/exthdrs.c, ipv6_srh_rcv). True where that cannot be found out."""
     conf = Path("/proc/sys/net/ipv6/conf")

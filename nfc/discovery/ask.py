@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Final
 
+from nfc.delay.query import accepts_srh
 from nfc.errors import KernelError
 from nfc.kernel.netns import run_in
 
@@ -51,6 +52,7 @@ class Told:
 
 
 SILENT: Final = Told.nothing("does not answer")
+DEAF: Final = Told.nothing("its answer has an SRH, and this host takes none: seg6_enabled is 0")
 DROPS: Final = Told.nothing("has no route")
 UNREADABLE: Final = Told.nothing("its answer cannot be read")
 UNANSWERED: Final = Told.nothing("no end_oamp at its SID")
@@ -66,11 +68,15 @@ def ask(
     """Ask the router at `sid`, up to three times; what it did not tell is said in `problem`.
     Raises KernelError where there is no route to it."""
 
+    accepts = True
+
     def make() -> socket.socket:
+        nonlocal accepts
         made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as asked:
             asked.connect((str(sid), 9))
             made.bind((asked.getsockname()[0], 0))
+        accepts = accepts_srh(made.getsockname()[0])
         made.setsockopt(socket.IPPROTO_IPV6, _RECVRTHDR, 1)
         made.setsockopt(socket.IPPROTO_IPV6, _RTHDR, header(sid, target))
         made.setblocking(False)
@@ -86,7 +92,7 @@ def ask(
                     return told
     except OSError as error:
         raise KernelError(f"cannot ask {sid}: {error.strerror}", errno=error.errno or 0) from None
-    return SILENT
+    return SILENT if accepts else DEAF
 
 
 def header(sid: IPv6Address, target: IPv6Address) -> bytes:

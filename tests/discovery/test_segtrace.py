@@ -132,6 +132,15 @@ def test_no_such_effort(option: str, nfc: Nfc) -> None:
     assert nfc("segtrace", "fd00::1", option)[0] == 2
 
 
+def test_no_other_picture(nfc: Nfc, tmp_path: Path) -> None:
+    status, _, err = nfc("segtrace", "fd00::1", "-o", tmp_path / "graph.png")
+    assert (status, "what is drawn is an SVG" in err, "graph.svg" in err) == (2, True, True)
+    (tmp_path / "lab.toml").write_text("[node.a]\n")
+    status, _, err = nfc("lab", "picture", tmp_path / "lab.toml", "-o", tmp_path / "lab.png")
+    assert (status, "what is drawn is an SVG" in err) == (2, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lab.toml"]
+
+
 def test_a_namespace_that_is_not_there(nfc: Nfc) -> None:
     status, out, _ = nfc("segtrace", "fd00::1", "--netns", "not-there", "--json")
     assert status == 1

@@ -68,6 +68,12 @@ def test_who_is_asked_does_not_answer(net: Chain, tmp_path: object) -> None:
     done = run(net, H2, "--routers", file)
     assert done.returncode == 0
     assert done.stdout.splitlines()[1] == "└─ r1  (probed; does not answer)"
+    net.lab.sysctl("h1", "net.ipv6.conf.eth0.seg6_enabled", 0)
+    try:
+        done = run(net, H2, "--routers", file)
+    finally:
+        net.lab.sysctl("h1", "net.ipv6.conf.eth0.seg6_enabled", 1)
+    assert done.stdout.splitlines()[1].startswith("└─ r1  (probed; its answer has an SRH, and this")
 
 
 def errors(net: Chain) -> int:
