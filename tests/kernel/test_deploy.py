@@ -13,9 +13,11 @@ from kernel.conftest import GONE, sh
 from kernel.deployed import (
     H1,
     H2,
+    LATE,
     PAYLOAD,
     SID,
     Router,
+    Stream,
     number,
     query,
     tagging,
@@ -72,20 +74,30 @@ def test_a_comment_or_another_place_of_the_file_is_no_change_of_program(place: R
     assert place.program_id() == before
 
 
+def tag_of(raw: bytes) -> int:
+    header = decode(raw).srh
+    assert header is not None
+    return header.tag
+
+
+def until_tagged(stream: Stream, tag: int) -> None:
+    """Wait until packets come out with that tag."""
+    deadline = time.monotonic() + LATE
+    while not stream.got or tag_of(stream.got[-1]) != tag:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_replaced_while_packets_flow(place: Router) -> None:
     """No packet is lost between the old function and the new one, five times in a row."""
     place.deploy(tagging(1))
     with place.stream(100_000, 2000) as stream:
         for tag in (2, 3, 4, 5, 6):
-            time.sleep(0.1)
+            until_tagged(stream, tag - 1)
             assert place.deploy(tagging(tag)).change == "replaced"
-        time.sleep(0.1)
+        until_tagged(stream, 6)
         sent, got = stream.end()
-    tags = []
-    for raw in got:
-        header = decode(raw).srh
-        assert header is not None
-        tags.append(header.tag)
+    tags = [tag_of(raw) for raw in got]
     assert sorted(number(raw) for raw in got) == list(range(sent))
     assert set(tags) == {1, 2, 3, 4, 5, 6}
     assert (tags[0], tags[-1]) == (1, 6)

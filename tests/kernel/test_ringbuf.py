@@ -216,7 +216,7 @@ class TestRunning:
             writer = threading.Thread(target=produce)
             writer.start()
             found: list[int] = []
-            for record in ring.records(2):
+            for record in ring.records(300):
                 found += numbers([record])
                 if len(found) % repeat == 0:
                     read_up_to[0] = struct.pack("=Q", len(found))

@@ -276,7 +276,7 @@ class TestPutBack:
             [route] = get_routes("fc00:a::1", netns=netns)
             delete_route(route, netns=netns)
         # Programs are freed a grace period after their last user.
-        for _ in range(200):
+        for _ in range(3000):
             try:
                 programs.info_by_id(route.programs[0].prog_id or 0)
             except KernelError:
