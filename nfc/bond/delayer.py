@@ -271,7 +271,8 @@ def _said(what: str, capability: str) -> Iterator[None]:
         number = error.errno or 0
         if number in (errno.EPERM, errno.EACCES):
             raise PrivilegeError(f"cannot {what}: it takes {capability}", errno=number) from None
-        raise KernelError(f"cannot {what}: {error.strerror}", errno=number) from None
+        hint = "does another 'nfc bond run' hold it?" if number == errno.EBUSY else None
+        raise KernelError(f"cannot {what}: {error.strerror}", errno=number, hint=hint) from None
 
 
 @contextlib.contextmanager

@@ -131,6 +131,16 @@ def test_an_interface_that_is_made_anew_is_used(net: Chain) -> None:
     assert net.lab.run("r1", tried) == ("cannot send out of dial: No such device", 1400, Lost())
 
 
+def test_a_second_one_says_who_may_have_the_device(net: Chain) -> None:
+    def tried() -> str | None:
+        with Delayer("bond-x", SID, "eth1"), pytest.raises(KernelError) as caught:
+            Delayer("bond-x", SID, "eth1")
+        assert "cannot make the device bond-x" in caught.value.message
+        return caught.value.hint
+
+    assert "another 'nfc bond run'" in (net.lab.run("r1", tried) or "")
+
+
 def test_what_the_interface_refuses_is_counted(net: Chain) -> None:
     """The interface is down when the packets are due; no clock says whether it is down in time."""
 
