@@ -56,14 +56,39 @@ class Shaper:
         """A link that nothing has crossed yet."""
         self.shape = shape
         self._random = random.Random(shape.seed)
-        self._free = 0  # when the last packet has left the queue
+        self.left = 0  # when the last packet that is not lost leaves the queue
+        self._free = 0  # when the link is free for another
         self._last = 0  # when the last packet comes out
         self.lost = 0
         self.overflowed = 0
 
     def change(self, shape: Shape) -> None:
-        """From now on like that; packets under way, and the random numbers, stay."""
+        """From now on like that; packets under way, and the random numbers, stay. What waits for
+        the rate does so as before: `requeue` is for another rate."""
         self.shape = shape
+
+    def requeue(
+        self, now: int, rate: int, last: int, queue: list[tuple[int, int, int]]
+    ) -> list[tuple[int, int]]:
+        """When the packets that wait for the rate, which was `rate`, leave the queue and come out
+        by that of now. Else those that come next would find a queue that empties as slowly as
+        before. Of each, in their order, `queue` has when it would have left and come out, and its
+        size; it is under way for as long as it would have been. `last` is when the last one comes
+        out that has left the queue (0: none is under way)."""
+        found = []
+        free = before = now
+        for left, due, size in queue:
+            bits = min(size * 8, (left - before) * rate // NS)  # a part of the first may be gone
+            before = left
+            free += bits * NS // self.shape.rate if self.shape.rate else 0
+            out = free + due - left
+            if not self.shape.reorder:
+                out = max(out, last)
+            last = max(out, last)
+            found.append((free, out))
+        self.left = self._free = free
+        self._last = last
+        return found
 
     def out(self, arrived: int, size: int) -> int | None:
         """When a packet of `size` bytes that came in at `arrived` comes out; None: it is lost.
@@ -81,6 +106,7 @@ class Shaper:
                 return None
             self._free = start + size * 8 * NS // shape.rate
             leaves = max(arrived, self._free)
+        self.left = leaves
         due = leaves + shape.delay
         if shape.jitter:
             due += round(self._random.uniform(-shape.jitter, shape.jitter))

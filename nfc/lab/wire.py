@@ -88,7 +88,7 @@ class Side:
         self.input = self.output = _open(source)
         self.clock = clock
         self.shaper = Shaper(shape)
-        self.waiting: list[tuple[int, int, bytes]] = []
+        self.waiting: list[tuple[int, int, int, bytes]] = []  # due, number, when it leaves, frame
         self.received = self.sent = self.missed = self.refused = 0
         self.bytes = 0
         self.arrived = 0  # ns, when the last frame did
@@ -115,14 +115,36 @@ class Side:
             self.received += 1
             due = out(arrived, len(frame))
             if due is not None:
-                heapq.heappush(waiting, (due, self.received, frame))
+                heapq.heappush(waiting, (due, self.received, self.shaper.left, frame))
         return True
+
+    def change(self, shape: Shape) -> None:
+        """Be like that from now on."""
+        before = self.shaper.shape
+        self.shaper.change(shape)
+        if shape.rate == before.rate:
+            return
+        now = time.monotonic_ns()
+        gone = [one for one in self.waiting if one[2] <= now]
+        queue = sorted((one for one in self.waiting if one[2] > now), key=lambda one: one[1])
+        times = self.shaper.requeue(
+            now,
+            before.rate,
+            max((one[0] for one in gone), default=0),
+            [(left, due, len(frame)) for due, _, left, frame in queue],
+        )
+        again = [
+            (due, number, left, frame)
+            for (left, due), (_, number, _, frame) in zip(times, queue, strict=True)
+        ]
+        self.waiting[:] = [*gone, *again]
+        heapq.heapify(self.waiting)
 
     def send(self) -> None:
         """Send all whose time has come."""
         waiting, send = self.waiting, self.output.send
         while waiting and waiting[0][0] <= (now := time.monotonic_ns()):
-            due, _, frame = heapq.heappop(waiting)
+            due, _, _, frame = heapq.heappop(waiting)
             try:
                 send(frame)
             except OSError:  # ENOBUFS, ENETDOWN, EMSGSIZE: as a wire, it loses the frame
@@ -201,7 +223,7 @@ class Wire:
             asked = json.loads(data)
             for side, key in zip(self.sides, ("there", "back"), strict=True):
                 if asked.get(key):
-                    side.shaper.change(replace(side.shaper.shape, **asked[key]))
+                    side.change(replace(side.shaper.shape, **asked[key]))
             reply: dict[str, Any] = {
                 "there": self.sides[0].status(),
                 "back": self.sides[1].status(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,8 +47,6 @@ def test_nothing_overtakes_comes_early_or_is_made_up(
 def test_no_interval_carries_more_than_rate_and_burst(
     shape: Shape, gaps: list[tuple[int, int]]
 ) -> None:
-    from dataclasses import replace
-
     shape = replace(shape, jitter=0)
     outs = [(out, size) for _, size, out in through(shape, gaps) if out is not None]
     for i in range(len(outs)):
@@ -84,6 +84,49 @@ def test_with_reorder_packets_overtake_and_delays_spread_evenly() -> None:
     assert 5_000 <= min(delays) < 5_200
     assert 14_800 < max(delays) <= 15_000
     assert 9_800 < sum(delays) / len(delays) < 10_200
+
+
+@given(
+    st.lists(st.integers(60, 9000), min_size=1, max_size=40),
+    st.sampled_from([8_000, 1_000_000, 10**8]),
+    st.sampled_from([0, 8_000, 1_000_000, 10**8]),
+    st.integers(0, 10**10),
+    st.booleans(),
+)
+def test_what_waits_goes_by_another_rate_from_now_on(
+    sizes: list[int], before: int, after: int, later: int, reorder: bool
+) -> None:
+    """The queue empties at the new rate, nothing overtakes, and what comes next waits no longer."""
+    shape = Shape(rate=before, queue=10**6, delay=10**6, jitter=10**5, reorder=reorder)
+    shaper, begin = Shaper(shape), 10**12
+    all_ = []
+    for size in sizes:
+        due = shaper.out(begin, size)
+        assert due is not None
+        all_.append((shaper.left, due, size))
+    now = begin + later
+    waiting = [one for one in all_ if one[0] > now]
+    last = max((due for left, due, _ in all_ if left <= now < due), default=0)
+    shaper.change(replace(shape, rate=after))
+    found = shaper.requeue(now, before, last, waiting)
+    lefts, outs = [left for left, _ in found], [out for _, out in found]
+    assert lefts == sorted(lefts)
+    if not reorder:
+        assert [last, *outs] == sorted([last, *outs])
+    assert all(out - left >= shape.delay - shape.jitter for left, out in found)
+    if waiting:
+        most = sum(size for *_, size in waiting) * 8
+        least = most - waiting[0][2] * 8
+        took = lefts[-1] - now
+        assert (
+            (took == 0)
+            if after == 0
+            else (least * NS - len(waiting) * after <= took * after <= most * NS)
+        )
+    left_then = shaper.left
+    assert shaper.out(now, 60) is not None or after  # a slower link may have no room
+    if after and found:
+        assert shaper.left - left_then in (0, 60 * 8 * NS // after)
 
 
 def test_changing_a_shape_keeps_what_is_under_way_in_order() -> None:

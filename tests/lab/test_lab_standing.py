@@ -236,6 +236,20 @@ def test_a_wire_carries_its_rate_and_queues_as_much_as_it_says(lab: str) -> None
 
 
 @pytest.mark.alone
+def test_a_full_queue_empties_at_a_new_rate(lab: str) -> None:
+    """It did so at the old one, and the link took nothing until then: half a minute here."""
+    standing.change_link(lab, "slow", {"delay": 0, "loss": 0.0, "rate": 16_000}, {})
+    try:
+        full = one_way(lab, "h1", "h2", "fd00:2::2", rate=8e6, size=1000, seconds=0.1, grace=0.2)
+        assert full.received < full.sent
+        standing.change_link(lab, "slow", {"rate": 20_000_000}, {})
+        after = one_way(lab, "h1", "h2", "fd00:2::2", rate=8e6, size=1000, seconds=0.1, grace=5)
+        assert after.received >= after.sent
+    finally:
+        standing.change_link(lab, "slow", {"rate": 20_000_000}, {})
+
+
+@pytest.mark.alone
 def test_a_wire_loses_its_share_and_all_when_down(lab: str) -> None:
     standing.change_link(lab, "slow", {"delay": 0, "loss": 0.2, "rate": 0}, {})
     to = ("h1", "h2", "fd00:2::2")
