@@ -37,6 +37,11 @@ def show(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def is_char(kind: Type) -> bool:
+    """Whether a number of one byte is a character; clang says so by its name alone."""
+    return bool(kind.extra >> 24 & _CHAR) or kind.name == "char"
+
+
 class _UnknownError(Exception):
     """The bytes cannot be shown by their type."""
 
@@ -61,7 +66,16 @@ class _Decoder:
             raise _UnknownError from None
         if size > len(data):
             raise _UnknownError
+        if size == 16 and self.is_address(number):
+            return str(IPv6Address(data[:size]))
         return self.known(kind, data[:size], depth)
+
+    def is_address(self, number: int) -> bool:
+        """Whether 16 bytes are an address by their type's name: the kernel's, or nfc's `ipv6`."""
+        kind = self.btf.types[number]
+        while kind.kind is Kind.TYPEDEF and kind.name != "ipv6":
+            kind = self.btf.types[kind.type]
+        return kind.name == ("ipv6" if kind.kind is Kind.TYPEDEF else "in6_addr")
 
     def known(self, kind: Type, data: bytes, depth: int) -> Value:
         match kind.kind:
@@ -78,8 +92,6 @@ class _Decoder:
                 return f"0x{int.from_bytes(data, 'little'):x}"
             case Kind.ARRAY:
                 return self.array(kind, data, depth)
-            case Kind.STRUCT if kind.name == "in6_addr" and len(data) == 16:
-                return str(IPv6Address(data))
             case Kind.STRUCT | Kind.UNION:
                 return self.fields(kind, data, depth)
             case Kind.DATASEC:
@@ -95,7 +107,7 @@ class _Decoder:
         element = self.btf.resolve(kind.type)
         if element.kind is Kind.INT and element.size == 1:
             text = data.rstrip(b"\0")
-            if element.extra >> 24 & _CHAR and text.isascii() and text.decode().isprintable():
+            if is_char(element) and text.isascii() and text.decode().isprintable():
                 return text.decode()
             return data.hex()
         step = len(data) // kind.count if kind.count else 0

@@ -14,7 +14,7 @@ from nfc.manifest import PARAMS_SECTION, Manifest, Table
 from nfc.observe.counters import Counters, read_counters
 from nfc.observe.events import Decoded, decode
 from nfc.observe.tables import Entries
-from nfc.run import fits
+from nfc.run import fits, given
 from nfc.run.subject import Subject
 from nfc.syntax.diagnostics import nearest
 from nfc.vm.simulator import Outcome, Packet, Simulator
@@ -53,10 +53,11 @@ class Session:
     ) -> None:
         """Make the simulator and set params. Raises UsageError, ObjectError."""
         self.subject = subject
-        if subject.manifest is not None:
-            fits.check(subject.manifest, subject.obj)
+        manifest = subject.manifest
+        if manifest is not None:
+            fits.check(manifest, subject.obj)
         self.simulator = Simulator(
-            subject.obj,
+            subject.obj if manifest is not None else given.with_params(subject.obj, params),
             subject.program,
             subject.hook,
             fib=fib,
@@ -64,9 +65,6 @@ class Session:
             seed=seed,
             cpus=CPUS,
         )
-        manifest = subject.manifest
-        if params and manifest is None:
-            raise UsageError("an object does not say what its params are", hint="give the source")
         if params and manifest is not None:
             self._set_params(manifest, params)
         self.fields = manifest.counters if manifest else ()
@@ -127,6 +125,8 @@ class Session:
 
     def load(self, name: str, items: list[Any]) -> int:
         """Put entries into a table, as `nfc table load` does; how many. Raises NfcError."""
+        if self.subject.manifest is None:
+            return given.load(self.subject.obj, self.simulator.maps, name, items)
         known = {table.name: table for table in self.tables()}
         if name not in known:
             raise UsageError(
@@ -153,14 +153,17 @@ class Session:
 
 def parse_tables(found: Any, where: str) -> list[tuple[str, list[Any]]]:
     """(table, entries) of a file: what `nfc table show --json` gives, a list of such, or what
-    `nfc run --json` gives as its tables. Raises NfcError."""
-    if isinstance(found, dict) and isinstance(found.get("tables"), list):
-        found = found["tables"]
+    `nfc run --json` gives in the end, its tables or maps. Raises NfcError."""
+    if isinstance(found, dict) and isinstance(found.get("summary"), dict):
+        found = found["summary"]
+    for which in ("tables", "maps"):
+        if isinstance(found, dict) and isinstance(found.get(which), list):
+            found = found[which]
     if not isinstance(found, list):
         found = [found]
     tables = []
     for one in found:
-        name = one.get("table") if isinstance(one, dict) else None
+        name = one.get("table", one.get("map")) if isinstance(one, dict) else None
         items = one.get("entries") if isinstance(one, dict) else None
         if not isinstance(name, str) or not isinstance(items, list):
             raise NfcError(

@@ -33,7 +33,7 @@ def test_an_object_without_its_source(nfc: Nfc, tmp_path: Path) -> None:
     assert entry["decoded"]["value"]["rule_1_line_4"] == 2
     code, _, err = nfc("run", built, "--pcap", path, "--param", "a=1")
     assert code == 2
-    assert "does not say what its params are" in err
+    assert "the object has no variable 'a'" in err
 
 
 C_SOURCE = """
