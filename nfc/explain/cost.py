@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nfc.bpf.helper_names import helper_name
-from nfc.bpf.isa import LDX, ST, STX, decode
+from nfc.bpf.isa import JMP, JMP32, LDX, ST, STX, decode
 from nfc.bpf.object import Program
 from nfc.explain.flow import Lines, after, order, parts
 from nfc.manifest import Manifest
@@ -21,6 +21,7 @@ _FRAME_POINTER = 10
 _SIZE_DW, _MODE_MEM = 0x18, 0x60
 _MOV, _ADD = 0xBF, 0x07  # of 64 bits: a register, a number
 _MORE_THAN = (0x25, 0x26)  # jgt with a number, 64 and 32 bits wide
+_NEAR = 8  # instructions between a count's load and its store, at most
 MAX_ROUNDS = 255  # no loop of nfc's has more; larger numbers are offsets
 
 
@@ -106,20 +107,29 @@ class _Graph:
 
     def counted(self, number: int, line: int) -> int | None:
         """Where the packets of a rule are counted: this CPU's count is loaded and stored again."""
-        ours = [s for s in self.code if self.lines.at(s) == line]
-        for slot in ours:
-            insn = self.code[slot]
-            if (insn.opcode, insn.off) != (LDX | _SIZE_DW | _MODE_MEM, 8 * number):
-                continue
-            stores = (
-                (other.opcode, other.dst, other.off)
-                == (STX | _SIZE_DW | _MODE_MEM, insn.src, insn.off)
-                for other in (self.code.get(slot + n) for n in range(1, 6))
-                if other is not None
-            )
-            if any(stores) and slot in self.part:
-                return slot
-        return None
+        ours = (s for s in self.code if self.lines.at(s) == line and s in self.part)
+        return next((s for s in ours if self._counts(s, 8 * number)), None)
+
+    def _counts(self, slot: int, offset: int) -> bool:
+        """Whether a number is loaded from an offset here, and stored there again one larger. LLVM
+        may take a copy of the address or of the number in between."""
+        insn = self.code[slot]
+        if (insn.opcode, insn.off) != (LDX | _SIZE_DW | _MODE_MEM, offset):
+            return False
+        more = {insn.dst: 0}  # registers with the number: how much larger it is there
+        for insn in (self.code[slot + n] for n in range(1, _NEAR) if slot + n in self.code):
+            if (insn.opcode, insn.off) == (STX | _SIZE_DW | _MODE_MEM, offset):
+                if more.get(insn.src) == 1:
+                    return True
+            elif insn.opcode == _MOV and insn.src in more:
+                more[insn.dst] = more[insn.src]
+            elif insn.opcode == _ADD and insn.dst in more:
+                more[insn.dst] += insn.imm
+            elif insn.cls in (JMP, JMP32):
+                return False
+            elif insn.cls not in (ST, STX):
+                more.pop(insn.dst, None)
+        return False
 
     def cost(self, at: int | None, line: int) -> RuleCost | None:
         if at is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 
 from nfc.bpf.isa import EXIT, GOTO, GOTOL, Instruction
@@ -13,16 +14,13 @@ class Lines:
 
     def __init__(self, program: Program) -> None:
         """Read the program's line information, which is in order."""
-        self._starts = [(info.offset // 8, info.line) for info in program.line_info]
+        self._starts = [info.offset // 8 for info in program.line_info]
+        self._lines = [info.line for info in program.line_info]
 
     def at(self, slot: int) -> int:
         """The line of the instruction at a slot; 0 where the object does not say."""
-        line = 0
-        for start, number in self._starts:
-            if start > slot:
-                break
-            line = number
-        return line
+        number = bisect_right(self._starts, slot)
+        return self._lines[number - 1] if number else 0
 
 
 def after(slot: int, insn: Instruction) -> Iterator[int]:

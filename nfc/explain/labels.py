@@ -39,7 +39,7 @@ def labelled_costs(compilation: Compilation, compiled: Compiled) -> tuple[RuleCo
 def labelled(compilation: Compilation, compiled: Compiled) -> Program:
     """The linked program with a line for each rule's condition and one for each body."""
     plan = _relabel(compiled.plan)
-    source = Source(compilation.source.name, "\n" * _body(len(plan.rules)))
+    source = Source(compilation.source.name, "\n" * body_line(len(plan.rules)))
     made = replace(compilation, source=source)
     obj = read_object(made.object([replace(compiled, plan=plan)]))
     return link(obj, compiled.function.name)
@@ -49,14 +49,15 @@ def _condition(index: int) -> int:
     return 2 * index + 2
 
 
-def _body(index: int) -> int:
+def body_line(index: int) -> int:
+    """The line that a rule's body has in the labelled program."""
     return 2 * index + 3
 
 
 def _relabel(plan: Plan) -> Plan:
     rules = []
     for index, rule in enumerate(plan.rules):
-        line = _body(index)
+        line = body_line(index)
         edits = tuple(replace(edit, line=line) for edit in rule.edits)
         verdict = replace(rule.verdict, line=line)
         rules.append(replace(rule, line=_condition(index), edits=edits, verdict=verdict))

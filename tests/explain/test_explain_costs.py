@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from nfc.bpf.isa import decode
+from nfc.bpf.isa import Instruction, decode, encode
 from nfc.bpf.link import link
-from nfc.bpf.object import Program
+from nfc.bpf.object import LineInfo, Program
 from nfc.bpf.reader import read_object
 from nfc.compiler import Compilation, Compiled, compile_file
 from nfc.explain.cost import RuleCost, rule_costs
-from nfc.explain.labels import labelled
+from nfc.explain.flow import Lines
+from nfc.explain.labels import body_line, labelled, labelled_costs
 from nfc.explain.report import explain
 from nfc.packet import Packet, ip, packet, srh, udp
 from nfc.resources import data_dir
@@ -128,6 +130,56 @@ def test_the_oldest_kernel_is_one_whose_check_takes_it() -> None:
         for compiled in compilation.functions:
             found = explain(compilation, compiled)
             assert found.checked.ok and found.checked.kernel == str(found.oldest)
+
+
+SOURCES = [data_dir("stdlib") / "nsh.nf", Path(__file__).parents[1] / "lsp" / "path_delay.nf"]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_only_a_rule_without_code_costs_nothing(path: Path) -> None:
+    """LLVM counts the packets of path_delay's first rule with a copy of the address."""
+    compilation = compile_file(path)
+    for compiled in compilation.functions:
+        program = labelled(compilation, compiled)
+        lines = Lines(program)
+        there = {lines.at(slot) for slot, _ in decode(program.code)}
+        costs = labelled_costs(compilation, compiled)
+        found = [index for index, cost in enumerate(costs) if cost is None]
+        assert [index for index in found if body_line(index) in there] == []
+
+
+LOAD = Instruction(0x79, 1, 6, 8)  # r1 = *(u64 *)(r6 + 8)
+MORE = Instruction(0x07, 1, 0, 0, 1)
+STORE = Instruction(0x7B, 6, 1, 8)
+EXIT = Instruction(0x95)
+
+
+@pytest.mark.parametrize(
+    ("code", "counts"),
+    [
+        ([LOAD, MORE, STORE], True),
+        ([LOAD, MORE, Instruction(0xBF, 2, 6), Instruction(0x7B, 2, 1, 8)], True),
+        ([LOAD, Instruction(0xBF, 3, 1), Instruction(0x07, 3, 0, 0, 1), Instruction(0x7B, 6, 3, 8)],
+         True),
+        ([LOAD, STORE], False),
+        ([LOAD, MORE, MORE, STORE], False),
+        ([LOAD, MORE, Instruction(0xB7, 1), STORE], False),
+        ([LOAD, MORE, Instruction(0x7B, 6, 1, 16)], False),
+        ([Instruction(0x79, 1, 6, 16), MORE, STORE], False),
+    ],
+)  # fmt: skip
+def test_where_packets_are_counted(code: list[Instruction], counts: bool) -> None:
+    program = Program("f", "f", encode([*code, EXIT]), line_info=(LineInfo(0, "f.nf", "", 7, 1),))
+    compilation = compile_file(data_dir("stdlib") / "tag.nf")
+    first, second = (
+        replace(c, line=line, kind="rule")
+        for c, line in zip(compilation.functions[0].manifest.counters, (1, 7), strict=False)
+    )
+    manifest = replace(compilation.functions[0].manifest, counters=(first, second))
+    none, cost = rule_costs(program, manifest)
+    assert none is None
+    assert cost is None or cost.instructions == len(code) + 1
+    assert (cost is not None) == counts
 
 
 @pytest.mark.parametrize(("name", "loops"), [("delay", False), ("tag", True)])
