@@ -46,7 +46,7 @@ SETUP = Path(__file__).with_name("page_setup")
 LONG = os.environ.get("NFC_PAGES") == "long"
 TIMEOUT_S = 240  # the longest takes half a minute on a machine with nothing else to do
 _BEGUN = "begun"  # printed by a command that runs on when it is in its namespaces
-READY_S = 20  # until a command that runs on is ready
+READY_S = 60  # until a command that runs on is ready
 RUN = ("sh", "console", "python")  # kinds of blocks that are commands
 OPTIONS = {"file", "at", "when", "until", "status", "numbers", "of", "long", "but", "norun"}
 
@@ -247,7 +247,7 @@ class Place:
                 # All but the first of the place's processes, and this one.
                 self.run("kill -TERM -1 || true")
             for block, process, log in self.running:
-                status = process.wait(10)
+                status = process.wait(60)
                 early = not block.options["until"] and status == -signal.SIGTERM
                 assert status == 0 or early, f"{block} ends with {status}:\n{log.read_text()}"
         finally:
