@@ -28,7 +28,7 @@ from nfc.syntax.diagnostics import nearest
 T = TypeVar("T")
 Say = Callable[[str], object]
 _WIRES: Final = "-wires"  # no node's name begins with a dash
-_READY_SECONDS: Final = 20.0
+_READY_SECONDS: Final = 60.0
 
 
 def namespace(lab: str, node: str) -> str:
