@@ -94,7 +94,7 @@ class _Decoder:
                 return self.array(kind, data, depth)
             case Kind.STRUCT | Kind.UNION:
                 return self.fields(kind, data, depth)
-            case Kind.DATASEC:
+            case Kind.DATASEC if kind.members:  # without any, what lies there has no name
                 return {
                     self.btf.types[m.type].name: self.value(
                         m.type, data[m.offset : m.offset + m.size], depth + 1

@@ -20,6 +20,7 @@ from nfc.run.session import Ran, Session
 from nfc.vm.hooks import TOO_LONG
 from nfc.vm.maps import ArrayMap, VmMap
 
+SHOWN_DIGITS = 256  # of a value that BTF does not name
 SHOWN = 20  # entries of a table, or of a map, that a terminal gets
 # Why a packet is none for the function, in the words of nfc.vm.hooks.
 PASSED = ("no segment routing header with segments left", TOO_LONG)
@@ -182,6 +183,8 @@ class Entry:
     def line(self) -> str:
         """The entry for a terminal."""
         key, value = map(show, self.decoded) if self.decoded else (self.key, self.value)
+        if not self.decoded and len(value) > SHOWN_DIGITS:
+            value = f"{value[:SHOWN_DIGITS]}… ({len(value) // 2} bytes)"
         return f"    {key}  {value}"
 
 

@@ -162,3 +162,20 @@ def test_variables_of_an_object_without_btf(nfc: Nfc, tmp_path: Path) -> None:
     code, _, err = nfc("run", built, "--pcap", path, "--param", "a=1")
     assert code == 2
     assert "does not say what its params are" in err
+
+
+def test_data_without_names_is_not_shown_at_length(nfc: Nfc, tmp_path: Path) -> None:
+    """A constant of the compiler's, of which BTF says nothing, and variables without BTF."""
+    source = (
+        'static char text[1000] = "x"; int f(void *c) __attribute__((section("lwt_in")));'
+        "int f(void *c) { return ((volatile char *)text)[7]; }"
+    )
+    path = write(tmp_path / "in.pcap", [packet(*INNER)])
+    for options in ((), ("-g",)):
+        built = given_object(tmp_path, *options, source=source)
+        code, said, _ = nfc("run", built, "--pcap", path)
+        assert code == 0
+        lines = said.splitlines()
+        shown = lines[lines.index("  map .data: 1 with a value") + 1]
+        assert len(shown) < 400
+        assert shown.endswith("… (1000 bytes)" if not options else "{text=x}")
