@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import select
 import socket
 import threading
@@ -49,9 +51,12 @@ class Collector:
         self.began = time.time()
         self.problem = ""  # with saving
         self._senders: dict[str, bool] = {}
-        if config.state is not None:
-            keep.restore(config.state, self.paths)
-        self._socket = _listen(config.listen)
+        with contextlib.ExitStack() as opened:
+            if config.state is not None:
+                opened.callback(os.close, keep.hold(config.state))
+                keep.restore(config.state, self.paths)
+            self._socket = _listen(config.listen)
+            self._opened = opened.pop_all()
         self._window = self._saved = time.monotonic()
         self._window_began = time.time()
 
@@ -177,8 +182,9 @@ class Collector:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the socket."""
+        """Close the socket, and let others have the file."""
         self._socket.close()
+        self._opened.close()
 
 
 def _within(address: str, allowed: tuple[IPv6Network, ...]) -> bool:

@@ -7,6 +7,8 @@ and a file that holds something else takes no more memory than a line may have.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import stat
@@ -40,6 +42,27 @@ class Kept:
     points: tuple[Point, ...]
     errors: dict[str, int]
     last: float
+
+
+def hold(file: File) -> int:
+    """A descriptor of `FILE.lock` that keeps others from writing the file until it is closed, or
+    the process ends. The file itself cannot be locked: each saving puts another in its place.
+    Raises NfcError, also where another collector has it."""
+    beside = file.with_name(f"{file.name}.lock")
+    try:
+        lock = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise NfcError(f"cannot write {beside}: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        if error.errno == errno.EWOULDBLOCK:
+            raise NfcError(
+                f"another collector keeps its paths in {file}", hint="give each a file of its own"
+            ) from None
+        raise NfcError(f"cannot lock {beside}: {error.strerror}") from None
+    return lock
 
 
 def save(file: File, paths: Paths) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nfc.delay import keep
 from nfc.delay.clock import Clock, Estimate
+from nfc.delay.collector import Collector
+from nfc.delay.config import Config
 from nfc.delay.paths import Key, Paths
 from nfc.errors import NfcError
 
@@ -92,3 +95,22 @@ def test_a_file_that_is_cut_off(tmp_path: Path, cut: int) -> None:
     file.write_bytes(file.read_bytes()[:-cut])
     with pytest.raises(NfcError, match="is not what 'nfc delay collect' keeps"):
         tuple(keep.load(file))
+
+
+def test_one_collector_for_a_file(tmp_path: Path) -> None:
+    """Two would take turns in writing what only one of them heard."""
+    config = Config(listen=("::1", 0), state=tmp_path / "delay.json")
+    with Collector(config):
+        with pytest.raises(NfcError, match=r"another collector keeps its paths in .*delay\.json"):
+            Collector(config)
+        with Collector(replace(config, state=tmp_path / "other.json")):
+            pass
+    with Collector(config):
+        pass
+    # One that does not begin leaves the file to others.
+    config.state.write_text("[]")  # type: ignore[union-attr]
+    with pytest.raises(NfcError, match="is not what 'nfc delay collect' keeps"):
+        Collector(config)
+    with Collector(replace(config, state=None)):
+        pass
+    os.close(keep.hold(tmp_path / "delay.json"))
