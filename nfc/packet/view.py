@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from nfc.packet.base import AUTO, Layout, PacketError, size, unpack
 from nfc.packet.chain import Header, Packet, decode, true_checksum
 from nfc.packet.ipv4 import IPv4
-from nfc.packet.ipv6 import PROTOCOL_NAMES, Extension
+from nfc.packet.ipv6 import PROTOCOL_NAMES, Extension, Fragment
 from nfc.packet.segments import SRH
 from nfc.packet.tlvs import HMAC, AnyTLV, Junk, Pad1
 from nfc.packet.transport import TCP
@@ -44,6 +44,7 @@ class TlvNames:
     fields: tuple[tuple[str, int, Callable[[int], str]], ...]
 
 
+MORE_FRAGMENTS: Final = 1  # in the flags of IPv4 (RFC 791, section 3.1)
 Known = Mapping[int, TlvNames]  # by the TLV's type
 
 
@@ -61,15 +62,24 @@ def fields(packet: Packet, known: Known | None = None) -> tuple[Field, ...]:
         title = header.KIND if seen[header.KIND] == 1 else f"{header.KIND} #{seen[header.KIND]}"
         offset = _header(found, title, header, data, offset, known or {})
     true = true_checksum(packet.headers, packet.payload)
-    if true != AUTO and found[-1].value != true:
-        last = found[-1]
-        note = f"{last.text} (wrong: should be {true:#06x})"
-        found[-1] = Field(last.header, last.name, last.offset, last.length, last.value, note)
+    if true != AUTO and not any(map(_goes_on, packet.headers)):
+        # In TCP, other fields stand behind it.
+        at = next(n for n in reversed(range(len(found))) if found[n].name == "checksum")
+        if found[at].value != true:
+            note = f"{found[at].text} (wrong: should be {true:#06x})"
+            found[at] = replace(found[at], text=note)
     for name, rest in (("payload", packet.payload), ("trailer", packet.trailer)):
         if rest:
             found.append(_bytes(name, "bytes", rest, offset))
             offset += len(rest)
     return tuple(found)
+
+
+def _goes_on(header: Header) -> bool:
+    """Whether other packets have the rest of what a checksum covers."""
+    if isinstance(header, Fragment):
+        return bool(header.more)
+    return isinstance(header, IPv4) and bool(header.flags & MORE_FRAGMENTS)
 
 
 def hexdump(data: bytes, base: int = 0) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nfc.packet import HMAC, diff, ip, packet, show, srh, tlv, udp
+from nfc.packet import HMAC, TCP, Fragment, diff, ip, packet, show, srh, tlv, udp
 
 SID, END = "fd00:b::d", "fd00:3::2"
 PACKET = packet(
@@ -52,6 +52,22 @@ def test_show_says_that_a_checksum_is_wrong_and_what_it_should_be() -> None:
     right = int.from_bytes(good.encode()[-2:], "big")
     assert "wrong" not in show(bytes(good))
     assert f"0x1111 (wrong: should be {right:#06x})" in show(bytes(bad))
+
+
+def test_the_checksum_of_tcp_is_not_its_last_field() -> None:
+    """The note was on the urgent pointer, of every TCP header."""
+    good = packet(ip("fd00::1", SID), TCP(1, 2, options=b"\1\1\1\0"), b"x")
+    bad = packet(ip("fd00::1", SID), TCP(1, 2, checksum=0x1111, options=b"\1\1\1\0"), b"x")
+    right = int.from_bytes(good.encode()[56:58], "big")
+    assert "wrong" not in show(bytes(good))
+    (line,) = (line for line in show(bytes(bad)).splitlines() if "wrong" in line)
+    assert line == f"  checksum        0x1111 (wrong: should be {right:#06x})"
+
+
+def test_nobody_can_tell_the_checksum_of_a_first_fragment() -> None:
+    for more in (0, 1):
+        first = packet(ip("fd00::1", SID), Fragment(more=more), udp(1, 2, checksum=0x1111), b"x")
+        assert ("wrong" in show(bytes(first))) == (not more)
 
 
 def test_show_dumps_what_is_not_a_packet() -> None:
