@@ -137,7 +137,7 @@ def raw(text: str, size: int) -> bytes | None:
     if len(digits) != 2 * size:
         return None
     try:
-        return bytes.fromhex(digits) if digits.isalnum() else None
+        return bytes.fromhex(digits) if digits.isalnum() or not digits else None
     except ValueError:
         return None
 

@@ -16,6 +16,7 @@ from nfc.bpf.object import MapDef, Object
 from nfc.errors import KernelError, NfcError, UsageError
 from nfc.kernel.maps import ARRAY, LPM_TRIE, PERCPU_ARRAY
 from nfc.syntax.diagnostics import nearest
+from nfc.vm.buffers import QueueMap
 from nfc.vm.maps import ArrayMap, HashMap, TrieMap, VmMap
 
 
@@ -129,7 +130,7 @@ def load(obj: Object, maps: Mapping[str, VmMap], name: str, items: Sequence[Any]
     one = maps[definition.name]
     if not items:
         return 0
-    if not isinstance(one, ArrayMap | HashMap | TrieMap):
+    if not isinstance(one, ArrayMap | HashMap | TrieMap | QueueMap):
         raise UsageError(f"entries cannot be put into map {definition.name} like that")
     btf = parse_btf(obj.btf) if obj.btf else None
     rows = []

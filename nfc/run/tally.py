@@ -17,6 +17,7 @@ from nfc.kernel.maps import ARRAY, PERCPU_ARRAY
 from nfc.observe.counters import Counters
 from nfc.observe.tables import Entries
 from nfc.run.session import Ran, Session
+from nfc.vm.buffers import QueueMap
 from nfc.vm.hooks import TOO_LONG
 from nfc.vm.maps import ArrayMap, VmMap
 
@@ -190,7 +191,8 @@ class Entry:
 
 def maps_json(session: Session) -> list[dict[str, Any]]:
     """The maps of an object that nfc did not compile, in hexadecimal and as BTF names what is in
-    them; of arrays without the values that are all zero."""
+    them; of arrays without the values that are all zero, of queues and stacks in the order in which
+    they went in, with no key."""
     return [
         {"map": name, "entries": [entry.to_json() for entry in entries]}
         for name, entries in _maps(session)
@@ -233,6 +235,11 @@ def _entries(one: VmMap, btf: Btf | None, key_type: int, value_type: int) -> Ite
         meant = decode(btf, value_type, value)
         return None if shown is None or meant is None else (shown, meant)
 
+    if isinstance(one, QueueMap):
+        for held in one.values:
+            meant = decode(btf, value_type, held) if btf is not None and value_type else None
+            yield Entry("", held.hex(), None if meant is None else ("", meant))
+        return
     try:
         for key in one.keys_in_use() if isinstance(one, ArrayMap) else one.keys():
             values = one.lookup_percpu(key) if one.per_cpu else (one.lookup(key),)

@@ -66,7 +66,9 @@ struct row { u64 packets; __be16 ports[2]; char name[4]; };
 struct { int (*type)[1]; int (*max_entries)[4]; u32 *key; struct row *value; } rows SEC(".maps");
 struct { int (*type)[6]; int (*max_entries)[2]; u32 *key; u64 *value; } counts SEC(".maps");
 struct { int (*type)[27]; int (*max_entries)[4096]; } ring SEC(".maps");
+struct { int (*type)[22]; int (*max_entries)[3]; u32 *value; } queue SEC(".maps");
 static void *(*lookup)(void *, const void *) = (void *)1;
+static long (*push)(void *, const void *, u64) = (void *)87;
 const volatile u32 limit = 100;
 int least[2] = { 1, 2 };
 u32 seen;
@@ -77,6 +79,7 @@ SEC("lwt_in") int f(struct __sk_buff *skb)
     if (row)
         row->packets += 1;
     seen += 1;
+    push(&queue, &seen, 0);
     return skb->len > limit || (int)skb->len < least[1] ? 2 : 0;
 }
 char _license[] SEC("license") = "GPL";
@@ -115,6 +118,7 @@ def test_variables_and_maps_of_somebody_elses_object(nfc: Nfc, tmp_path: Path) -
     assert rows["rows"][0] == {"key": size, "value": row | {"packets": 42, "ports": [256, 513]}}
     assert rows["counts"] == [{"key": 1, "value": 7}]
     assert rows[".bss"][0]["value"] == {"seen": 18}
+    assert rows["queue"] == [{"key": "", "value": 17}, {"key": "", "value": 18}]
     again = tmp_path / "again.json"
     again.write_text(said.splitlines()[-1])
     found = summary(nfc("run", built, "--pcap", path, "--json", "--table", again)[1])
@@ -122,6 +126,7 @@ def test_variables_and_maps_of_somebody_elses_object(nfc: Nfc, tmp_path: Path) -
     assert rows["rows"][0]["value"]["packets"] == 44
     assert rows[".rodata"][0]["value"] == {"limit": 9999}
     assert rows[".bss"][0]["value"] == {"seen": 20}
+    assert [row["value"] for row in rows["queue"]] == [17, 18, 19]  # there is room for three
 
 
 @pytest.mark.parametrize(
