@@ -187,10 +187,25 @@ def article(name: str) -> str:
 def _comparison(op: str, left: typed.Expr, right: typed.Expr) -> str:
     if isinstance(left, typed.Const) and not isinstance(right, typed.Const):
         return _comparison(_TURNED.get(op, op), right, left)
+    if _is_test(left) or _is_test(right):
+        return _both_hold(op == "==", *((right, left) if _is_test(left) else (left, right)))
     if is_flag(left) and isinstance(right, typed.Const) and op in ("==", "!="):
         return f"{value(left)} is {'' if bool(right.value) == (op == '==') else 'not '}set"
     timely = isinstance(left.type, types.Timestamp)
     return f"{value(left)} {(_TIMES if timely else _COMPARE)[op]} {value(right)}"
+
+
+def _is_test(expr: typed.Expr) -> bool:
+    """Whether a value is said as whether something holds."""
+    return isinstance(expr.type, types.Bool) and value(expr).startswith("whether ")
+
+
+def _both_hold(same: bool, other: typed.Expr, test: typed.Expr) -> str:
+    """A comparison of a bool with a test."""
+    if isinstance(other, typed.Const):
+        return condition(test, "==", bool(other.value) == same)
+    is_ = "is" if same else "is not"
+    return f"{value(other)} {is_} the same as whether {condition(test, '==')}"
 
 
 def is_flag(expr: typed.Expr) -> bool:

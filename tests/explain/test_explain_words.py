@@ -217,6 +217,21 @@ def test_conditions_as_values_and_in_a_row(tmp_path: Path) -> None:
     ]
 
 
+def test_bools_that_are_compared_with_conditions(tmp_path: Path) -> None:
+    path = tmp_path / "f.nf"
+    path.write_text(
+        "param on: bool = true\nendpoint f { when (srh.tag == 3) == on"
+        " and on != (srh.tag > 4) and (srh.tag < 9 or srh.oam == 1) == true { drop }"
+        " otherwise forward }"
+    )
+    rule = compile_file(path).functions[0].function.rules[0]
+    assert words.parts(rule.guard) == [
+        "the param on is the same as whether the SRH's tag is 3",
+        "the param on is not the same as whether the SRH's tag is more than 4",
+        "(the SRH's tag is less than 9 or the SRH's flag O (OAM) is set)",
+    ]
+
+
 def test_the_sizes_of_events_and_counters_and_the_names_of_members(tmp_path: Path) -> None:
     path = tmp_path / "f.nf"
     path.write_text(
