@@ -14,6 +14,8 @@ from run_packets import INNER, Nfc, sid, summary, write
 from nfc.compiler import compile_file
 from nfc.packet import Packet, packet
 
+PLAIN = ("--engine", "interpreter")  # nothing is compiled to native code
+
 
 def test_params_and_tables_of_a_built_object(nfc: Nfc, tmp_path: Path) -> None:
     """The same words and the same file as for the source do the same."""
@@ -40,12 +42,12 @@ def test_params_and_tables_of_a_built_object(nfc: Nfc, tmp_path: Path) -> None:
         (("--param", "limit=9", "--table", table), 0),
     ):
         for file in (source, built):
-            code, said, err = nfc("run", file, "--pcap", path, "--json", *given)
+            code, said, err = nfc("run", file, "--pcap", path, "--json", *PLAIN, *given)
             assert (code, err) == (0, ""), said
             assert sum(summary(said)["sent"].values()) == sent, (file, given)
     again = tmp_path / "again.json"
-    again.write_text(nfc("run", built, "--pcap", path, "--json", "--table", table)[1])
-    found = summary(nfc("run", built, "--pcap", path, "--json", "--table", again)[1])
+    again.write_text(nfc("run", built, "--pcap", path, "--json", *PLAIN, "--table", table)[1])
+    found = summary(nfc("run", built, "--pcap", path, "--json", *PLAIN, "--table", again)[1])
     rows = {one["map"]: one["entries"] for one in found["maps"]}
     assert rows["known_table"][0]["decoded"] == {
         "key": {"prefix_length": 16, "from": "fd00::"},
