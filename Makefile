@@ -20,7 +20,7 @@ else
 		.venv/bin/python -m pytest -m alone --reruns 2 && exit $$beside
 endif
 
-kernels: setup ## Run objects and packets on Linux 5.10, 6.1 and 6.12, under qemu (some ten minutes)
+kernels: setup ## Run objects and packets on Linux 5.10, 6.1 and 6.12, under qemu (half an hour)
 	@NFC_KERNELS=long .venv/bin/python -m pytest --durations=5 $(or $(T),tests/kernels)
 
 fuzz: setup ## Compare generated programs with the reference on real routes (FOR=600 seconds)

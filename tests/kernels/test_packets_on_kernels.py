@@ -37,7 +37,7 @@ TIMED = (
 # BPF_PROG_TEST_RUN takes endpoint programs on 5.10 and 6.1, and has said ENOTSUPP by 6.12.
 TEST_RUN = "tests/kernel/test_loader.py::TestLoad::test_the_endpoint_type_cannot_be_test_run"
 NOT_ASKED = {"5.10": (*TIMED, TEST_RUN), "6.1": (*TIMED, TEST_RUN), "6.12": TIMED}
-TIMEOUT_S = 900
+TIMEOUT_S = 3600  # a busy machine took 900 for 43 % of the suite
 # How many of the suite's tests pass at least; the others need what a kernel lacks.
 PASS = {"5.10": 100, "6.1": 150, "6.12": 150}
 
