@@ -84,7 +84,8 @@ def _read(file: Path, text: str) -> Lark | None:
     if digest != _digest(text, body):
         return None
     held = json.loads(body, object_hook=_numbered)
-    loaded: Lark = Lark._load_from_dict(held["data"], held["memo"])  # type: ignore[no-untyped-call]
+    load = getattr(Lark, "_load_from_dict", None)  # which is lark's own affair
+    loaded: Lark | None = load(held["data"], held["memo"]) if load is not None else None
     return loaded
 
 

@@ -108,3 +108,11 @@ def test_tables_of_another_lark_are_made_anew(
     monkeypatch.setattr(lark, "__version__", "1.2.2")
     tables.parser("nfc.lark", kept)
     assert makings == [NFC]
+
+
+def test_a_lark_that_cannot_read_them_makes_them_anew(
+    kept: Path, makings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(lark.Lark, "_load_from_dict")
+    assert tables.parser("nfc.lark", kept).parse("use dm").data == "use"
+    assert makings == [NFC]
