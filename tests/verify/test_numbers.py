@@ -3,11 +3,13 @@ arithmetic and comparisons make of it is among those that the result stands for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, note
 from hypothesis import strategies as st
 
 from nfc.verify import arith, branch, scalar
@@ -26,7 +28,12 @@ class Known:
     """A number, and something true that is known of it."""
 
     number: int
-    abstract: Scalar
+    bounds: scalar.Bounds
+
+    @property
+    def abstract(self) -> Scalar:
+        """What the kernel at hand makes of that."""
+        return sync(self.bounds)
 
 
 @st.composite
@@ -47,7 +54,7 @@ def knowns(draw: st.DrawFn) -> Known:
         *around(s32(x & U32), S32_MIN, S32_MAX),
         *around(x & U32, 0, U32),
     )
-    return Known(x, sync(bounds))
+    return Known(x, bounds)
 
 
 def holds(x: int, known: Scalar) -> bool:
@@ -61,15 +68,23 @@ def holds(x: int, known: Scalar) -> bool:
     )
 
 
-@pytest.fixture(
-    params=[(True, True), (True, False), (False, False)],
-    ids=["6.18.44", "6.8 and later", "before 6.8"],
-    autouse=True,
-)
-def deduction(request: pytest.FixtureRequest) -> Iterator[None]:
-    scalar.begin(*request.param)
-    yield
-    scalar.begin(True, True)
+KERNELS = {"6.18.44": (True, True), "6.8 and later": (True, False), "before 6.8": (False, False)}
+
+
+def by_every_kernel(test: Callable[..., None]) -> Callable[..., None]:
+    """The test with what each kernel deduces, of the same numbers."""
+
+    @wraps(test)
+    def run(**given: Any) -> None:
+        try:
+            for kernel, deduction in KERNELS.items():
+                note(kernel)
+                scalar.begin(*deduction)
+                test(**given)
+        finally:
+            scalar.begin(True, True)
+
+    return run
 
 
 def concrete(operation: int, wide: bool, a: int, b: int) -> int:
@@ -99,6 +114,7 @@ OPERATIONS = [
 
 
 @given(knowns())
+@by_every_kernel
 def test_bounds_tell_each_other_the_truth(a: Known) -> None:
     assert holds(a.number, a.abstract)
 
@@ -106,17 +122,20 @@ def test_bounds_tell_each_other_the_truth(a: Known) -> None:
 @pytest.mark.parametrize("wide", [True, False], ids=["64", "32"])
 @pytest.mark.parametrize("operation", OPERATIONS, ids=hex)
 @given(a=knowns(), b=knowns())
+@by_every_kernel
 def test_arithmetic(operation: int, wide: bool, a: Known, b: Known) -> None:
     result = arith.compute(operation, wide, a.abstract, b.abstract)
     assert holds(concrete(operation, wide, a.number, b.number), result)
 
 
 @given(knowns(), st.sampled_from([1, 2, 4, 8]))
+@by_every_kernel
 def test_loads(a: Known, size: int) -> None:
     assert holds(a.number & ((1 << size * 8) - 1), arith.load(a.abstract, size))
 
 
 @given(knowns(), st.sampled_from([8, 16, 32]))
+@by_every_kernel
 def test_sign_extension(a: Known, bits: int) -> None:
     low = a.number & ((1 << bits) - 1)
     low -= (low >> (bits - 1)) << bits
@@ -126,6 +145,7 @@ def test_sign_extension(a: Known, bits: int) -> None:
 
 
 @given(knowns())
+@by_every_kernel
 def test_truncation(a: Known) -> None:
     assert holds(a.number & U32, arith.truncate(a.abstract))
 
@@ -159,6 +179,7 @@ COMPARISONS = [
 @pytest.mark.parametrize("wide", [True, False], ids=["64", "32"])
 @pytest.mark.parametrize("operation", COMPARISONS, ids=hex)
 @given(a=knowns(), b=knowns())
+@by_every_kernel
 def test_comparisons(operation: int, wide: bool, a: Known, b: Known) -> None:
     """What is decided is right; on the way that is taken, what is known of both stays true."""
     decided, if_so, if_not = branch.compare(operation, wide, a.abstract, b.abstract)
@@ -170,6 +191,7 @@ def test_comparisons(operation: int, wide: bool, a: Known, b: Known) -> None:
 
 
 @given(knowns(), knowns())
+@by_every_kernel
 def test_what_is_within_is_within(a: Known, b: Known) -> None:
     if scalar.within(a.abstract, b.abstract):
         assert holds(b.number, a.abstract)
