@@ -220,7 +220,7 @@ def test_a_wire_delays_by_what_it_says(lab: str, way: str, expected_ms: float) -
 def test_a_wire_carries_its_rate_and_queues_as_much_as_it_says(lab: str) -> None:
     standing.change_link(lab, "slow", {"delay": 0}, {})
     found = []
-    for _ in range(6):
+    for _ in range(20):
         to = ("h1", "h2", "fd00:2::2")
         one = one_way(lab, *to, rate=26e6, size=1000, seconds=0.5, grace=0.2)
         assert one.received < one.sent
