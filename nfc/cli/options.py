@@ -59,24 +59,18 @@ def kernel(command: F) -> F:
     )(command)
 
 
+def _function(help: str) -> Callable[[F], F]:
+    return click.option("--function", metavar="NAME", shell_complete=functions, help=help)
+
+
 def function(command: F) -> F:
     """--function NAME."""
-    return click.option(
-        "--function",
-        metavar="NAME",
-        shell_complete=functions,
-        help="Which function of the file; all if left out.",
-    )(command)
+    return _function("Which function of the file; all if left out.")(command)
 
 
 def one_function(command: F) -> F:
     """--function NAME, of commands that take one."""
-    return click.option(
-        "--function",
-        metavar="NAME",
-        shell_complete=functions,
-        help="Which function, if the file has several.",
-    )(command)
+    return _function("Which function, if the file has several.")(command)
 
 
 def json_output(command: F) -> F:

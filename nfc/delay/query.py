@@ -18,13 +18,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
-from pathlib import Path
 from typing import Final
 
 from nfc.closing import Closing
 from nfc.delay.clock import estimate
 from nfc.delay.wire import DM_TYPE, NS, SUCCESS, VERSION, Message, reason
 from nfc.errors import KernelError, ObjectError, UsageError
+from nfc.kernel.seg6 import accepts_srh
 
 TAI: Final = getattr(time, "CLOCK_TAI", 11)
 MAX_SEGMENTS: Final = 16
@@ -271,20 +271,6 @@ def _dm(header: bytes) -> Message | None:
         else:
             at += 2 + header[at + 1]
     return None
-
-
-def accepts_srh(address: str) -> bool:
-    """Whether packets with an SRH are delivered to this address: `seg6_enabled` of all and of
-    its interface (net/ipv6/exthdrs.c, ipv6_srh_rcv). True where that cannot be found out."""
-    conf = Path("/proc/sys/net/ipv6/conf")
-    try:
-        known = Path("/proc/thread-self/net/if_inet6").read_text()
-        rows = [line.split() for line in known.splitlines()]
-        wanted = IPv6Address(address).packed.hex()
-        names = {"all", *(row[5] for row in rows if row[0] == wanted)}
-        return all(int((conf / name / "seg6_enabled").read_text()) > 0 for name in names)
-    except (OSError, ValueError, IndexError):
-        return True
 
 
 def reachable_hint(querier: Querier) -> str | None:

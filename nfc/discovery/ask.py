@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Final
 
-from nfc.delay.query import accepts_srh
 from nfc.errors import KernelError
 from nfc.kernel.netns import run_in
+from nfc.kernel.seg6 import accepts_srh
 
 OAMP_TYPE: Final = 254
 SIZE: Final = 148  # stdlib/oamp.nf

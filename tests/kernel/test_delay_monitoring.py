@@ -386,10 +386,13 @@ def test_the_clock_of_a_router_that_is_ahead(net: Chain, tmp_path: Path) -> None
     source.write_text(AHEAD)
     deploy(Request(source, "fd00:b::a", "eth0", netns=names["r2"]))
     ask = ("fd00:b::a", "--netns", names["r1"], "--count", "30", "--interval", "0.01")
-    code, found, _ = query(*ask, "--clock", str(clock))
-    assert code == 0
-    total = found[-1]
-    assert total["minimum"] < 1_000_000  # of 30: a machine may hold some up
+    for _ in range(8):  # a machine may hold some up
+        code, found, _ = query(*ask, "--clock", str(clock))
+        assert code == 0
+        total = found[-1]
+        if total["median"] < 1_000_000:
+            break
+    assert total["median"] < 1_000_000
     assert abs(total["offset"] - AHEAD_NS) <= total["bound"] < 1_000_000
     # Times that cannot be are no estimate.
     set_params("ahead_dm", names["r2"], {"lie": "1s"})
@@ -405,8 +408,9 @@ def test_the_clock_of_a_router_that_is_ahead(net: Chain, tmp_path: Path) -> None
         with net.lab.socket("r2") as out:
             out.sendto(report.encode(), (H2, PORT))
         assert collector.stdout is not None
+        deadline = time.monotonic() + SURE_S
         while json.loads(collector.stdout.readline())["samples"] == 0:
-            pass
+            assert time.monotonic() < deadline
         row = lines(ended(collector))[-1]
     assert abs(row["median"] - 2_000_000) <= row["bound"] + 10_000
 

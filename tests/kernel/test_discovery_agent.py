@@ -305,8 +305,7 @@ def test_one_table_and_a_small_one(
     ip(name, f"route add fd00:77::/32 via {HOPS[0]} dev eth1 table 78")
     deploy(Request(tmp_path / "small.nf", str(SID), "eth0", netns=name))
     try:
-        with open_store(shared=True) as store:
-            record = select_one(store, "end_oamp", name)
+        record = recorded(name)
         with Mirror(record, 78) as mirror:
             assert mirror.sync().entries == 2
             assert asked(net, "fd00:77::1") == hops(HOPS[0])
@@ -336,8 +335,7 @@ def test_on_sighup_it_puts_right_what_somebody_else_has_written(
 ) -> None:
     before = asked(net, "fd00:2::1")
     assert before != NONE
-    with open_store(shared=True) as store:
-        record = select_one(store, "end_oamp", r1)
+    record = recorded(r1)
     with Mirror(record) as mirror:
         mirror.write({})
     assert asked(net, "fd00:2::1") == NONE
@@ -394,8 +392,7 @@ def test_it_stays_right_while_routes_change(net: Chain, r1: str) -> None:
     change is always right, and in the end the table is what the kernel has."""
     ip(r1, f"route add fd00:71::/32 via {HOPS[0]} dev eth1")
     until(net, "fd00:71::1", hops(HOPS[0]))
-    with open_store(shared=True) as store:
-        record = select_one(store, "end_oamp", r1)
+    record = recorded(r1)
     shapes = [
         f"via {HOPS[1]} dev eth1",
         f"nexthop via {HOPS[1]} dev eth1 nexthop via {HOPS[2]} dev eth1",
@@ -523,8 +520,7 @@ def test_an_agent_that_begins_while_routes_change_removes_none_that_stays(
     name = net.lab.name("r1")
     deploy(Request(data_dir("stdlib") / "oamp.nf", str(SID), "eth0", netns=name))
     try:
-        with open_store(shared=True) as store:
-            record = select_one(store, "end_oamp", name)
+        record = recorded(name)
         with staying(name), Mirror(record) as mirror:
             mirror.sync()
             agents, looks = 0, 0
@@ -560,8 +556,7 @@ def test_an_agent_that_begins_where_routes_never_stand_still_says_so(
     monkeypatch.setattr("nfc.discovery.agent._MOST_LOOKS", 5)
     name = net.lab.name("r1")
     deploy(Request(data_dir("stdlib") / "oamp.nf", str(SID), "eth0", netns=name))
-    with open_store(shared=True) as store:
-        record = select_one(store, "end_oamp", name)
+    record = recorded(name)
     told: list[str] = []
     served: list[int] = []
 
